@@ -1,0 +1,76 @@
+//! The nouns of the directory: nodes, regions, tables.
+
+use serde::{Deserialize, Serialize};
+use tombolo_item::{HashSecret, KeySchema, NodeId, RegionId, StreamView, TableId};
+
+/// One node, as it announced itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    pub id: NodeId,
+    pub region: RegionId,
+    pub zone: String,
+    /// host:port of the node port.
+    pub node_addr: String,
+    /// URLs of its public ports.
+    pub grpc: String,
+    pub admin: String,
+    pub dynamodb: String,
+    pub roles: Vec<String>,
+}
+
+/// One region of the cluster, from the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegionConfig {
+    pub id: RegionId,
+    pub name: String,
+    pub nats: String,
+    /// Node, host:port of its node port, zone.
+    pub nodes: Vec<(NodeId, String, String)>,
+}
+
+/// What a node's metadata service is started with.
+#[derive(Debug, Clone)]
+pub struct MemdsSettings {
+    pub node: NodeInfo,
+    pub region_name: String,
+    pub regions: Vec<RegionConfig>,
+    /// The nodes that found the system group: the first of each zone.
+    pub system_voters: Vec<NodeId>,
+}
+
+/// Where a table is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableStatus {
+    Creating,
+    Active,
+    Deleting,
+}
+
+/// A table, equal in all its regions but for `status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableInfo {
+    pub id: TableId,
+    pub name: String,
+    pub schema: KeySchema,
+    pub secret: HashSecret,
+    pub view: Option<StreamView>,
+    pub regions: Vec<RegionId>,
+    pub region_names: Vec<String>,
+    pub status: TableStatus,
+    pub partitions: u32,
+    pub created_ms: u64,
+    /// The region whose users created it.
+    pub origin: RegionId,
+}
+
+/// What a user asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSpec {
+    pub name: String,
+    pub schema: KeySchema,
+    pub view: Option<StreamView>,
+    /// Initial partitions in each region; at least 1.
+    pub partitions: u32,
+    /// Names of the regions; empty = this one only. This one is always included.
+    pub regions: Vec<String>,
+}
