@@ -11,12 +11,15 @@
 //! Absent: retries after a failed sync (the kernel may have dropped the pages), checkpoints (the
 //! host makes them; [`Wal::oldest_pins`] says where they are due).
 //!
-//! Reading order: [`frame`], `segment`, `groups`, `recover`, `writer`.
+//! Reading order: `frame`, `segment`, `groups`, `recover`, `spares`, `writer`.
 
 mod frame;
 mod groups;
 mod recover;
 mod segment;
+mod spares;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
