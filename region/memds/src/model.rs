@@ -1,5 +1,7 @@
 //! The nouns of the directory: nodes, regions, tables.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use tombolo_item::{HashSecret, KeySchema, NodeId, RegionId, StreamView, TableId};
 
@@ -32,6 +34,8 @@ pub struct RegionConfig {
 #[derive(Debug, Clone)]
 pub struct MemdsSettings {
     pub node: NodeInfo,
+    /// The node's data folder: the identity of this disk is kept in it (`memds.json`).
+    pub dir: PathBuf,
     pub region_name: String,
     pub regions: Vec<RegionConfig>,
     /// The nodes that found the system group: the first of each zone.
