@@ -80,6 +80,12 @@ metric!(
     )
 );
 metric!(
+    DIGESTS: IntCounter = register_int_counter!(
+        "tombolo_storage_digests_total",
+        "Walks over a key range that verified and digested every item"
+    )
+);
+metric!(
     CORRUPTIONS: IntCounterVec = register_int_counter_vec!(
         "tombolo_storage_corruptions_total",
         "Damaged records, rows, logs and chunks found, by what was damaged",

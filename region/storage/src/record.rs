@@ -2,15 +2,24 @@
 //! result, configuration, confirmations.
 //!
 //! Always true: the record is physical. Applying it reads no clock and evaluates nothing, so equal
-//! entries make equal replicas. Its first byte is the format version.
+//! entries make equal replicas.
+//!
+//! A batch as bytes (big endian): version u8 ‖ records u32 ‖ each record ‖ crc32c of all before.
+//! A record: length u32 ‖ postcard of its head (table, shard, evaluation term, token,
+//! configuration, confirmations, marker, closed stamp) ‖ changes u32, each length u32 ‖ bytes ‖
+//! rows u32, each space u8 ‖ length u32 ‖ key ‖ 0, or 1 ‖ length u32 ‖ value ‖ extension length u32 ‖
+//! extension.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tombolo_item::codec::verify_checksum;
 use tombolo_item::{
-    GroupId, HashSecret, Hlc, KeyRange, KeySchema, RegionId, RowKey, Shard, Stamp, StreamView,
-    TableId,
+    Encoder, FormatError, GroupId, HashSecret, Hlc, KeyRange, KeySchema, RegionId, RowKey, Shard,
+    SliceDecoder, Stamp, StreamView, TableId,
 };
 use uuid::Uuid;
+
+use crate::StorageError;
 
 /// The folders of rows inside one replica.
 pub struct Space;
@@ -107,12 +116,117 @@ pub struct Confirmed {
     pub closed_applied: Hlc,
 }
 
+const VERSION: u8 = 1;
+const WHAT: &str = "log record batch";
+
+/// The parts of a record that are not bulk.
+#[derive(Serialize, Deserialize)]
+struct Head<T, G, C> {
+    table: TableId,
+    shard: Shard,
+    eval_term: u64,
+    token: T,
+    config: G,
+    confirmed: C,
+    marker: Option<u64>,
+    closed: Option<Hlc>,
+}
+
+type OwnedHead = Head<Option<TokenRecord>, Option<GroupConfig>, Vec<Confirmed>>;
+
 /// The data of one consensus entry.
-pub fn encode_batch(_records: &[LogRecord]) -> Bytes {
-    todo!()
+pub fn encode_batch(records: &[LogRecord]) -> Bytes {
+    let bulk: usize = records
+        .iter()
+        .map(|r| {
+            let rows = r.rows.iter().map(|o| o.key.0.len() + o.value.as_ref().map_or(0, Bytes::len));
+            128 + r.changes.iter().map(|c| c.len() + 4).sum::<usize>() + rows.sum::<usize>()
+        })
+        .sum();
+    let mut out = Encoder::with_capacity(16 + bulk);
+    out.u8(VERSION);
+    out.u32(records.len() as u32);
+    for record in records {
+        let head = Head {
+            table: record.table,
+            shard: record.shard,
+            eval_term: record.eval_term,
+            token: &record.token,
+            config: &record.config,
+            confirmed: &record.confirmed,
+            marker: record.marker,
+            closed: record.closed,
+        };
+        let at = out.0.len();
+        out.u32(0);
+        out.0 = postcard::to_extend(&head, out.0)
+            .expect("a record of plain values always serializes into memory");
+        let length = (out.0.len() - at - 4) as u32;
+        out.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        out.u32(record.changes.len() as u32);
+        record.changes.iter().for_each(|change| out.bytes(change));
+        out.u32(record.rows.len() as u32);
+        for row in &record.rows {
+            out.u8(row.space);
+            out.bytes(&row.key.0);
+            out.u8(u8::from(row.value.is_some()));
+            if let Some(value) = &row.value {
+                out.bytes(value);
+            }
+        }
+        out.bytes(&record.ext);
+    }
+    out.checksum();
+    out.finish()
 }
 
 /// Reads [`encode_batch`]'s bytes; change records and values are slices of `data`, not copies.
-pub fn decode_batch(_data: &Bytes) -> Result<Vec<LogRecord>, crate::StorageError> {
-    todo!()
+pub fn decode_batch(data: &Bytes) -> Result<Vec<LogRecord>, StorageError> {
+    read_batch(data).map_err(|e| {
+        crate::metrics::corruption(WHAT);
+        StorageError::format(WHAT, e)
+    })
+}
+
+fn read_batch(data: &Bytes) -> Result<Vec<LogRecord>, FormatError> {
+    let body = verify_checksum(WHAT, data)?.len();
+    let mut input = SliceDecoder::new(data.slice(..body), WHAT);
+    input.version(VERSION)?;
+    let mut records = Vec::new();
+    for _ in 0..input.u32()? {
+        let head = input.bytes()?;
+        let head: OwnedHead =
+            postcard::from_bytes(&head).map_err(|e| input.error(format!("a head: {e}")))?;
+        let mut changes = Vec::new();
+        for _ in 0..input.u32()? {
+            changes.push(input.bytes()?);
+        }
+        let mut rows = Vec::new();
+        for _ in 0..input.u32()? {
+            let space = input.u8()?;
+            let key = RowKey(input.bytes()?);
+            let value = match input.u8()? {
+                0 => None,
+                1 => Some(input.bytes()?),
+                other => return Err(input.error(format!("{other} is neither put nor delete"))),
+            };
+            rows.push(RowOp { space, key, value });
+        }
+        let ext = input.bytes()?;
+        records.push(LogRecord {
+            table: head.table,
+            shard: head.shard,
+            eval_term: head.eval_term,
+            token: head.token,
+            changes,
+            rows,
+            config: head.config,
+            confirmed: head.confirmed,
+            marker: head.marker,
+            closed: head.closed,
+            ext,
+        });
+    }
+    input.end()?;
+    Ok(records)
 }

@@ -24,7 +24,7 @@ use lmdb_sys as ffi;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{Space, StorageError, crash};
-pub(crate) use txn::{ReadTxn, WriteTxn};
+pub(crate) use txn::{ReadTxn, Scan, WriteTxn};
 
 /// The least key length LMDB must allow: what fits a page twice.
 pub(crate) const LEAST_KEY: usize = 1_982;
