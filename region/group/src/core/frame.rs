@@ -1,0 +1,310 @@
+//! How consensus messages of many groups travel in one frame between two nodes.
+//!
+//! Always true: the consensus library's own parser is never called (it has a known flaw): fields
+//! are copied by hand; unknown versions, message kinds and entry kinds are refused by name; counts
+//! are checked against the bytes present before anything is allocated; `from` and `to` are not on
+//! the wire, they are the authenticated ends of the stream.
+//!
+//! ```text
+//! frame   u8 version = 1 · u64 sender's wall clock, ms · varint count · message* · u32 crc32c of all before
+//! message u8 kind · u64 group · varint term · then by kind:
+//!   1 append            varint prev_index prev_term commit · varint n · entry*
+//!   2 append response   varint index commit reject_hint log_term request_snapshot · u8 reject
+//!   3 heartbeat         varint commit sent
+//!   4 heartbeat resp.   varint commit sent (echo)
+//!   5 vote, 7 pre-vote  varint index log_term commit commit_term · u8 transfer
+//!   6 vote resp., 8 pre-vote resp.  varint commit commit_term · u8 reject
+//!   9 snapshot          varint index term · bytes membership
+//!   10 timeout now      (nothing)
+//!   11 probe            (nothing)
+//!   12 probe answer     u8 hears
+//! entry   varint index term · u8 kind = 0 · bytes data · bytes context
+//! ```
+
+use bytes::Bytes;
+use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
+use tombolo_item::{Encoder, FormatError, GroupId, NodeId, SliceDecoder};
+
+use super::conf::Membership;
+
+const VERSION: u8 = 1;
+/// The library's mark of a vote request that follows a planned hand-over.
+pub(crate) const TRANSFER: &[u8] = b"CampaignTransfer";
+
+/// One group's message to its replica on another node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerMessage {
+    pub group: GroupId,
+    pub body: PeerBody,
+}
+
+/// What a replica tells another.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PeerBody {
+    /// A message of the consensus library. `sent_ms`: for a heartbeat when the leader sent it by
+    /// its own monotonic clock, for the response the same number back, else 0.
+    Raft { message: Box<Message>, sent_ms: u64 },
+    /// "I would campaign: do you hear a leader of at least my term?"
+    Probe { term: u64 },
+    /// The answer to it.
+    ProbeAnswer { term: u64, hears: bool },
+}
+
+/// A frame taken apart.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    pub wall_ms: u64,
+    pub messages: Vec<PeerMessage>,
+}
+
+/// Whether the library's message may travel at all. Proposals, read requests and transfers are
+/// only ever given to the local replica.
+pub(crate) fn may_travel(kind: MessageType) -> bool {
+    kind_of(kind).is_some()
+}
+
+fn kind_of(kind: MessageType) -> Option<u8> {
+    use MessageType::*;
+    Some(match kind {
+        MsgAppend => 1,
+        MsgAppendResponse => 2,
+        MsgHeartbeat => 3,
+        MsgHeartbeatResponse => 4,
+        MsgRequestVote => 5,
+        MsgRequestVoteResponse => 6,
+        MsgRequestPreVote => 7,
+        MsgRequestPreVoteResponse => 8,
+        MsgSnapshot => 9,
+        MsgTimeoutNow => 10,
+        _ => return None,
+    })
+}
+
+/// Writes a frame; messages that may not travel are left out.
+pub fn encode(wall_ms: u64, messages: &[PeerMessage]) -> Bytes {
+    let entries: usize = messages
+        .iter()
+        .map(|m| match &m.body {
+            PeerBody::Raft { message, .. } => {
+                32 + message.entries.iter().map(|e| e.data.len() + 24).sum::<usize>()
+            }
+            _ => 24,
+        })
+        .sum();
+    let mut e = Encoder::with_capacity(entries + 32);
+    e.u8(VERSION);
+    e.u64(wall_ms);
+    let travelling = messages.iter().filter(|m| match &m.body {
+        PeerBody::Raft { message, .. } => may_travel(message.msg_type),
+        _ => true,
+    });
+    e.varint(travelling.clone().count() as u64);
+    for message in travelling {
+        encode_message(&mut e, message);
+    }
+    let crc = crc32c(&e.0);
+    e.u32(crc);
+    e.0.into()
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+fn encode_message(e: &mut Encoder, message: &PeerMessage) {
+    let (kind, term) = match &message.body {
+        PeerBody::Raft { message, .. } => {
+            (kind_of(message.msg_type).unwrap_or_default(), message.term)
+        }
+        PeerBody::Probe { term } => (11, *term),
+        PeerBody::ProbeAnswer { term, .. } => (12, *term),
+    };
+    e.u8(kind);
+    e.u64(message.group.0);
+    e.varint(term);
+    let (m, sent_ms) = match &message.body {
+        PeerBody::Raft { message, sent_ms } => (message, *sent_ms),
+        PeerBody::Probe { .. } => return,
+        PeerBody::ProbeAnswer { hears, .. } => return e.u8(u8::from(*hears)),
+    };
+    match kind {
+        1 => {
+            e.varint(m.index);
+            e.varint(m.log_term);
+            e.varint(m.commit);
+            e.varint(m.entries.len() as u64);
+            for entry in m.entries.iter() {
+                e.varint(entry.index);
+                e.varint(entry.term);
+                e.u8(0);
+                e.bytes(&entry.data);
+                e.bytes(&entry.context);
+            }
+        }
+        2 => {
+            e.varint(m.index);
+            e.varint(m.commit);
+            e.varint(m.reject_hint);
+            e.varint(m.log_term);
+            e.varint(m.request_snapshot);
+            e.u8(u8::from(m.reject));
+        }
+        3 | 4 => {
+            e.varint(m.commit);
+            e.varint(sent_ms);
+        }
+        5 | 7 => {
+            e.varint(m.index);
+            e.varint(m.log_term);
+            e.varint(m.commit);
+            e.varint(m.commit_term);
+            e.u8(u8::from(m.context.as_ref() == TRANSFER));
+        }
+        6 | 8 => {
+            e.varint(m.commit);
+            e.varint(m.commit_term);
+            e.u8(u8::from(m.reject));
+        }
+        9 => {
+            let meta = m.get_snapshot().get_metadata();
+            e.varint(meta.index);
+            e.varint(meta.term);
+            let conf = meta.get_conf_state().clone();
+            e.bytes(&Membership { index: 0, conf }.encode());
+        }
+        _ => {}
+    }
+}
+
+/// Takes a frame apart; `from` and `to` are the ends of the authenticated stream.
+pub fn decode(bytes: &Bytes, from: NodeId, to: NodeId) -> Result<Frame, FormatError> {
+    const WHAT: &str = "consensus frame";
+    let Some(body_len) = bytes.len().checked_sub(4) else {
+        return Err(FormatError::new(WHAT, bytes.len(), "shorter than its checksum"));
+    };
+    let (body, crc) = (bytes.slice(..body_len), bytes.slice(body_len..));
+    if crc32c(&body).to_be_bytes() != crc[..] {
+        return Err(FormatError::new(WHAT, body_len, "checksum does not match"));
+    }
+    let mut d = SliceDecoder::new(body, WHAT);
+    let version = d.u8()?;
+    if version != VERSION {
+        return Err(d.error(format!("unknown frame version {version}")));
+    }
+    let wall_ms = d.u64()?;
+    let count = d.varint()?;
+    if count > body_len as u64 / 10 {
+        return Err(d.error(format!("{count} messages do not fit {body_len} bytes")));
+    }
+    let mut messages = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        messages.push(decode_message(&mut d, from, to)?);
+    }
+    if d.remaining() != 0 {
+        return Err(d.error("bytes after the last message"));
+    }
+    Ok(Frame { wall_ms, messages })
+}
+
+fn decode_message(
+    d: &mut SliceDecoder,
+    from: NodeId,
+    to: NodeId,
+) -> Result<PeerMessage, FormatError> {
+    let kind = d.u8()?;
+    let group = GroupId(d.u64()?);
+    let term = d.varint()?;
+    let msg_type = match kind {
+        1 => MessageType::MsgAppend,
+        2 => MessageType::MsgAppendResponse,
+        3 => MessageType::MsgHeartbeat,
+        4 => MessageType::MsgHeartbeatResponse,
+        5 => MessageType::MsgRequestVote,
+        6 => MessageType::MsgRequestVoteResponse,
+        7 => MessageType::MsgRequestPreVote,
+        8 => MessageType::MsgRequestPreVoteResponse,
+        9 => MessageType::MsgSnapshot,
+        10 => MessageType::MsgTimeoutNow,
+        11 => return Ok(PeerMessage { group, body: PeerBody::Probe { term } }),
+        12 => {
+            let hears = d.u8()? != 0;
+            return Ok(PeerMessage { group, body: PeerBody::ProbeAnswer { term, hears } });
+        }
+        other => return Err(d.error(format!("unknown message kind {other}"))),
+    };
+    if term == 0 {
+        return Err(d.error("a consensus message without a term"));
+    }
+    let mut m = Message { msg_type, from: from.0, to: to.0, term, ..Message::default() };
+    let mut sent_ms = 0;
+    match kind {
+        1 => {
+            m.index = d.varint()?;
+            m.log_term = d.varint()?;
+            m.commit = d.varint()?;
+            let count = d.varint()?;
+            if count > d.remaining() as u64 / 11 {
+                return Err(d.error(format!("{count} entries do not fit what is left")));
+            }
+            let mut entries = Vec::with_capacity(count as usize);
+            for at in 0..count {
+                let entry = decode_entry(d)?;
+                if entry.index != m.index + 1 + at {
+                    return Err(d.error("entries of an append are not consecutive"));
+                }
+                entries.push(entry);
+            }
+            m.set_entries(entries.into());
+        }
+        2 => {
+            m.index = d.varint()?;
+            m.commit = d.varint()?;
+            m.reject_hint = d.varint()?;
+            m.log_term = d.varint()?;
+            m.request_snapshot = d.varint()?;
+            m.reject = d.u8()? != 0;
+        }
+        3 | 4 => {
+            m.commit = d.varint()?;
+            sent_ms = d.varint()?;
+        }
+        5 | 7 => {
+            m.index = d.varint()?;
+            m.log_term = d.varint()?;
+            m.commit = d.varint()?;
+            m.commit_term = d.varint()?;
+            if d.u8()? != 0 {
+                m.context = Bytes::from_static(TRANSFER);
+            }
+        }
+        6 | 8 => {
+            m.commit = d.varint()?;
+            m.commit_term = d.varint()?;
+            m.reject = d.u8()? != 0;
+        }
+        9 => {
+            let mut snapshot = Snapshot::default();
+            let meta = snapshot.mut_metadata();
+            meta.index = d.varint()?;
+            meta.term = d.varint()?;
+            let conf = d.bytes()?;
+            meta.set_conf_state(Membership::decode(&conf)?.conf);
+            m.set_snapshot(snapshot);
+        }
+        _ => {}
+    }
+    Ok(PeerMessage { group, body: PeerBody::Raft { message: Box::new(m), sent_ms } })
+}
+
+fn decode_entry(d: &mut SliceDecoder) -> Result<Entry, FormatError> {
+    let index = d.varint()?;
+    let term = d.varint()?;
+    let kind = d.u8()?;
+    if kind != 0 {
+        return Err(d.error(format!("unknown entry kind {kind}")));
+    }
+    let data = d.bytes()?;
+    let context = d.bytes()?;
+    let entry_type = EntryType::EntryNormal;
+    Ok(Entry { entry_type, term, index, data, context, ..Entry::default() })
+}

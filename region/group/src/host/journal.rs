@@ -1,0 +1,119 @@
+//! The loop's side of the write-ahead log: what is on its way to the disk, and a full disk.
+//!
+//! Always true: records reach the log in the order the loop made them. When the disk is full, the
+//! refused batch and everything after it is kept and written again, in order, once there is room:
+//! a later batch that slipped through is written again too, because an entry replaces what stands
+//! at and above its index. What waits is acknowledged once, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tombolo_item::GroupId;
+use tombolo_storage::{StorageError, Wal, WalRecord};
+
+use super::inbox::{Cmd, Inbox};
+
+/// Bytes of unwritten batches above which the node refuses writes even if the disk is only slow.
+const RETRY_MS: u64 = 250;
+
+/// What is done once a batch is durable.
+pub(crate) enum Ack {
+    Ready { group: GroupId, number: u64 },
+    Created { group: GroupId },
+    Installed { group: GroupId },
+    Dropped { group: GroupId },
+}
+
+struct Batch {
+    number: u64,
+    records: Vec<WalRecord>,
+    acks: Vec<Ack>,
+}
+
+/// What a completion means.
+pub(crate) enum Progress {
+    Durable(Vec<Ack>),
+    Nothing,
+    DiskFull,
+    Fatal(String),
+}
+
+pub(crate) struct Journal {
+    wal: Wal,
+    inbox: Arc<Inbox>,
+    /// In order; the front is the oldest not yet known durable.
+    batches: VecDeque<Batch>,
+    next: u64,
+    attempt: u64,
+    /// A batch of this attempt was refused; when to try again.
+    full_until_ms: Option<u64>,
+}
+
+impl Journal {
+    pub(crate) fn new(wal: Wal, inbox: Arc<Inbox>) -> Journal {
+        Journal { wal, inbox, batches: VecDeque::new(), next: 1, attempt: 1, full_until_ms: None }
+    }
+
+    pub(crate) fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+
+    pub(crate) fn append(&mut self, records: Vec<WalRecord>, acks: Vec<Ack>) {
+        let batch = Batch { number: self.next, records, acks };
+        self.next += 1;
+        if self.full_until_ms.is_none() {
+            self.submit(&batch);
+        }
+        self.batches.push_back(batch);
+    }
+
+    fn submit(&self, batch: &Batch) {
+        let (inbox, number, attempt) = (self.inbox.clone(), batch.number, self.attempt);
+        let done = move |result| inbox.push(Cmd::Durable { batch: number, attempt, result });
+        self.wal.append(batch.records.clone(), Box::new(done));
+    }
+
+    pub(crate) fn completed(
+        &mut self,
+        now_ms: u64,
+        number: u64,
+        attempt: u64,
+        result: Result<(), StorageError>,
+    ) -> Progress {
+        if let Err(error) = &result {
+            if !error.is_no_space() {
+                return Progress::Fatal(error.to_string());
+            }
+        }
+        if attempt != self.attempt {
+            return Progress::Nothing;
+        }
+        match result {
+            Ok(()) => match self.batches.front() {
+                Some(first) if first.number == number => {
+                    let acks = self.batches.pop_front().map(|b| b.acks);
+                    Progress::Durable(acks.unwrap_or_default())
+                }
+                _ => Progress::Nothing,
+            },
+            Err(_) => {
+                self.attempt += 1;
+                self.full_until_ms = Some(now_ms + RETRY_MS);
+                Progress::DiskFull
+            }
+        }
+    }
+
+    /// Writes everything that waits again, once the pause is over.
+    pub(crate) fn retry(&mut self, now_ms: u64) -> bool {
+        if !self.full_until_ms.is_some_and(|at| now_ms >= at) {
+            return false;
+        }
+        self.full_until_ms = None;
+        for batch in &self.batches {
+            self.submit(batch);
+        }
+        true
+    }
+}

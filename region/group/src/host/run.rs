@@ -1,0 +1,712 @@
+//! The event loop: one thread that steps every replica of the node.
+//!
+//! Always true:
+//! - A turn takes everything that arrived, steps the groups it concerns, and then does all their
+//!   outside work at once: one append to the write-ahead log, one frame per peer.
+//! - What readers see of a replica is updated before its messages leave.
+//! - A replica that panics or whose machine refuses an entry is isolated; the others go on.
+//! - An idle group costs a heartbeat per beat and a comparison per scan, nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tombolo_item::{GroupId, NodeId};
+use tombolo_storage::{Checkpoint, Partition, StorageError, WalRecord};
+
+use super::checkpoint::Job;
+use super::inbox::{Cmd, Pulled, Reply};
+use super::journal::{Ack, Journal, Progress};
+use super::shared::{Pin, Shared};
+use super::skew::Skew;
+use super::{GroupSpec, Inner, snapshot};
+use crate::core::frame::{self, Frame, PeerBody, PeerMessage};
+use crate::core::{Answer, CoreSettings, Event, GroupCore, Note, Now, Output, Restored, Submit};
+use crate::core::{Ticket, first_conf};
+use crate::error::{GroupError, HostError};
+use crate::metrics;
+use crate::types::HostEvent;
+
+/// How often deadlines are compared.
+const SCAN_MS: u64 = 50;
+/// How often slow duties (pins, gauges) are looked at.
+const CHORE_MS: u64 = 1_000;
+/// A frame is closed once its messages hold about this much.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// One replica as the loop keeps it.
+pub(super) struct Replica {
+    pub(super) core: GroupCore<Partition>,
+    pub(super) shared: Arc<Shared>,
+    generation: u64,
+    submits: Vec<(Ticket, Submit)>,
+    dirty: bool,
+    unchecked_since_ms: Option<u64>,
+    checkpointing: bool,
+    /// The next base must bring every entry above it along, so that old segments can go.
+    repin: bool,
+    pulled: Option<Box<Pulled>>,
+    told: (bool, u64),
+}
+
+pub(super) struct Loop {
+    inner: Arc<Inner>,
+    settings: CoreSettings,
+    journal: Journal,
+    replicas: BTreeMap<GroupId, Replica>,
+    creating: BTreeMap<GroupId, Created>,
+    dropping: BTreeMap<GroupId, Arc<Shared>>,
+    dirty: Vec<GroupId>,
+    out: Output,
+    replies: Vec<Option<Reply>>,
+    free: Vec<Ticket>,
+    skew: Skew,
+    ahead: Vec<NodeId>,
+    disk_full: bool,
+    draining: bool,
+}
+
+struct Created {
+    spec: GroupSpec,
+    partition: Partition,
+    restored: Restored,
+    replies: Vec<tokio::sync::oneshot::Sender<Result<(), HostError>>>,
+}
+
+impl Loop {
+    pub(super) fn new(inner: Arc<Inner>, settings: CoreSettings, journal: Journal) -> Loop {
+        Loop {
+            inner,
+            settings,
+            journal,
+            replicas: BTreeMap::new(),
+            creating: BTreeMap::new(),
+            dropping: BTreeMap::new(),
+            dirty: Vec::new(),
+            out: Output::default(),
+            replies: Vec::new(),
+            free: Vec::new(),
+            skew: Skew::default(),
+            ahead: Vec::new(),
+            disk_full: false,
+            draining: false,
+        }
+    }
+
+    /// Takes in a replica found on the disk, or a new one whose first records are durable.
+    pub(super) fn admit(
+        &mut self,
+        group: GroupId,
+        restored: Restored,
+        partition: Partition,
+        now: Now,
+    ) -> Result<(), HostError> {
+        let generation = restored.base.generation;
+        let shared = Arc::new(Shared::new(group, partition.clone()));
+        let core = GroupCore::new(group, self.settings.clone(), restored, partition, now)?;
+        shared.view.store(Arc::new(core.view()));
+        *shared.conf.lock() = core.conf();
+        self.inner.groups.write().insert(group, shared.clone());
+        let replica = Replica {
+            core,
+            shared,
+            generation,
+            submits: Vec::new(),
+            dirty: false,
+            unchecked_since_ms: None,
+            checkpointing: false,
+            repin: false,
+            pulled: None,
+            told: (false, 0),
+        };
+        self.replicas.insert(group, replica);
+        self.touch(group);
+        Ok(())
+    }
+
+    fn touch(&mut self, group: GroupId) {
+        if let Some(replica) = self.replicas.get_mut(&group) {
+            if !replica.dirty {
+                replica.dirty = true;
+                self.dirty.push(group);
+            }
+        }
+    }
+
+    /// Runs until told to stop or the disk fails.
+    pub(super) fn run(mut self) {
+        let (mut beat_at, mut scan_at, mut chore_at) = (0, 0, 0);
+        let beat_ms = self.inner.settings.beat.as_millis() as u64;
+        let mut cmds = Vec::new();
+        loop {
+            let now = self.inner.clock.mono_ms();
+            let idle = if self.dirty.is_empty() { scan_at.max(now) - now } else { 0 };
+            self.inner.inbox.take(&mut cmds, Duration::from_millis(idle));
+            let now = self.inner.clock.now();
+            for cmd in cmds.drain(..) {
+                if !self.take(now, cmd) {
+                    return self.end(now);
+                }
+            }
+            if now.mono_ms >= beat_at {
+                beat_at = now.mono_ms + beat_ms;
+                self.beat(now);
+            }
+            if now.mono_ms >= scan_at {
+                scan_at = now.mono_ms + SCAN_MS;
+                self.scan(now);
+            }
+            if now.mono_ms >= chore_at {
+                chore_at = now.mono_ms + CHORE_MS;
+                self.chores(now);
+            }
+            self.turn(now);
+        }
+    }
+
+    /// One command; `false` ends the loop.
+    fn take(&mut self, now: Now, cmd: Cmd) -> bool {
+        match cmd {
+            Cmd::Frame { from, frame } => self.on_frame(now, from, frame),
+            Cmd::Submit { group, submit, reply } => self.on_submit(group, submit, reply),
+            Cmd::Create { spec, partition, reply } => self.on_create(spec, partition, reply),
+            Cmd::Drop { group } => self.on_drop(group),
+            Cmd::Durable { batch, attempt, result } => {
+                return self.on_durable(now, batch, attempt, result);
+            }
+            Cmd::Checkpointed { group, generation, result } => {
+                self.on_checkpointed(now, group, generation, result);
+            }
+            Cmd::Pulled { group, result } => self.on_pulled(now, group, result),
+            Cmd::HandOverAll => {
+                self.draining = true;
+                let led: Vec<GroupId> = self.replicas.keys().copied().collect();
+                led.into_iter().for_each(|group| self.step(now, group, Event::HandOver));
+            }
+            Cmd::Stop => return false,
+        }
+        true
+    }
+
+    /// Gives one event to one replica. What follows from it is done at the end of the turn.
+    fn step(&mut self, now: Now, group: GroupId, event: Event) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        let out = &mut self.out;
+        let stepped = catch_unwind(AssertUnwindSafe(|| replica.core.handle(now, event, out)));
+        if let Err(panic) = stepped {
+            replica.core.fail(reason_of(panic), out);
+        }
+        self.touch(group);
+    }
+
+    fn on_frame(&mut self, now: Now, from: NodeId, frame: Frame) {
+        self.skew.sample(from, now.mono_ms, now.wall_ms, frame.wall_ms);
+        for PeerMessage { group, body } in frame.messages {
+            self.step(now, group, Event::Message { from, body });
+        }
+    }
+
+    fn on_submit(&mut self, group: GroupId, submit: Submit, reply: Reply) {
+        if !self.replicas.contains_key(&group) {
+            let _ = reply.send(Err(GroupError::NoSuchGroup));
+            return;
+        }
+        let ticket = match self.free.pop() {
+            Some(ticket) => {
+                self.replies[ticket as usize] = Some(reply);
+                ticket
+            }
+            None => {
+                self.replies.push(Some(reply));
+                self.replies.len() as Ticket - 1
+            }
+        };
+        if let Some(replica) = self.replicas.get_mut(&group) {
+            replica.submits.push((ticket, submit));
+        }
+        self.touch(group);
+    }
+
+    // ---- time -----------------------------------------------------------------------------
+
+    fn beat(&mut self, now: Now) {
+        let bound = self.settings.max_clock_skew_ms;
+        let ahead = self.skew.behind(now.mono_ms, bound);
+        if ahead != self.ahead {
+            if !ahead.is_empty() {
+                tracing::error!(
+                    peers = ?ahead, bound_ms = bound,
+                    "this node's clock is ahead of these peers by more than the bound; \
+                     groups whose other voters are mostly among them are handed over"
+                );
+            }
+            self.ahead = ahead;
+            let flags: Vec<(GroupId, bool)> = self
+                .replicas
+                .iter()
+                .map(|(group, replica)| {
+                    let voters = &replica.shared.view.load().voters;
+                    let behind = voters.iter().filter(|v| self.ahead.contains(v)).count();
+                    (*group, behind * 2 > voters.len())
+                })
+                .collect();
+            for (group, flag) in flags {
+                self.step(now, group, Event::ClockAhead(flag));
+            }
+        }
+        let out = &mut self.out;
+        for (group, replica) in &mut self.replicas {
+            let was_dirty = replica.dirty;
+            let beat = AssertUnwindSafe(|| replica.core.handle(now, Event::Beat, out));
+            if let Err(panic) = catch_unwind(beat) {
+                replica.core.fail(reason_of(panic), out);
+            }
+            if !was_dirty {
+                replica.dirty = true;
+                self.dirty.push(*group);
+            }
+        }
+    }
+
+    fn scan(&mut self, now: Now) {
+        let due: Vec<GroupId> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| now.mono_ms >= replica.core.deadline_ms())
+            .map(|(group, _)| *group)
+            .collect();
+        for group in due {
+            self.step(now, group, Event::Wake);
+        }
+        if self.journal.retry(now.mono_ms) {
+            tracing::info!("writing to the log again after it had no room");
+        }
+        let age_ms = self.inner.settings.checkpoint_age.as_millis() as u64;
+        for replica in self.replicas.values_mut() {
+            let old = replica.unchecked_since_ms.is_some_and(|at| now.mono_ms >= at + age_ms);
+            if (old || replica.core.machine().needs_checkpoint()) && !replica.checkpointing {
+                checkpoint(&self.inner, replica);
+            }
+        }
+    }
+
+    fn chores(&mut self, now: Now) {
+        for group in self.journal.wal().oldest_pins() {
+            if let Some(replica) = self.replicas.get_mut(&group) {
+                replica.repin = true;
+                if !replica.checkpointing && replica.core.fault().is_none() {
+                    checkpoint(&self.inner, replica);
+                }
+            }
+        }
+        let pin_ms = self.inner.settings.pin_age.as_millis() as u64;
+        let (mut leaders, mut lag) = (0, 0);
+        for replica in self.replicas.values() {
+            let view = replica.core.view();
+            leaders += i64::from(view.is_leader);
+            lag = view.lag.iter().map(|(_, n)| *n).chain([lag]).max().unwrap_or(0);
+            let mut pins = replica.shared.pins.lock();
+            while pins.front().is_some_and(|p| now.mono_ms >= p.at_ms + pin_ms) {
+                pins.pop_front();
+            }
+            drop(pins);
+            if **replica.shared.view.load() != view {
+                replica.shared.view.store(Arc::new(view));
+            }
+        }
+        metrics::LEADERS.set(leaders);
+        metrics::REPLICAS.set(self.replicas.len() as i64);
+        metrics::LAG.set(lag as i64);
+        metrics::CLOCK_AHEAD.set(self.skew.largest_ms());
+    }
+
+    // ---- life of a group ------------------------------------------------------------------
+
+    fn on_create(
+        &mut self,
+        spec: GroupSpec,
+        partition: Partition,
+        reply: tokio::sync::oneshot::Sender<Result<(), HostError>>,
+    ) {
+        let group = spec.group;
+        if self.replicas.contains_key(&group) {
+            let _ = reply.send(Ok(()));
+            return;
+        }
+        if let Some(created) = self.creating.get_mut(&group) {
+            created.replies.push(reply);
+            return;
+        }
+        let restored = first_records(&spec);
+        let records = records_of(group, &restored);
+        self.creating.insert(group, Created { spec, partition, restored, replies: vec![reply] });
+        self.journal.append(records, vec![Ack::Created { group }]);
+    }
+
+    fn on_created(&mut self, now: Now, group: GroupId) {
+        let Some(created) = self.creating.remove(&group) else { return };
+        let result = self.admit(group, created.restored, created.partition, now);
+        if let Err(error) = &result {
+            tracing::error!(%group, spec = ?created.spec.voters, %error, "a new replica cannot run");
+        }
+        let mut result = Some(result);
+        for reply in created.replies {
+            let again = Ok(());
+            let _ = reply.send(result.take().unwrap_or(again));
+        }
+    }
+
+    fn on_drop(&mut self, group: GroupId) {
+        let Some(mut replica) = self.replicas.remove(&group) else { return };
+        let waiting = replica.submits.drain(..).map(|(t, _)| (t, Err(GroupError::NoSuchGroup)));
+        self.out.answers.extend(waiting);
+        replica.core.fail("the group was dropped".into(), &mut self.out);
+        replica.shared.set_serves_until(0);
+        self.inner.groups.write().remove(&group);
+        self.dropping.insert(group, replica.shared);
+        self.journal.append(vec![WalRecord::Drop { group }], vec![Ack::Dropped { group }]);
+        let _ = self.inner.events.send(HostEvent::Dropped { group });
+    }
+
+    fn on_durable(
+        &mut self,
+        now: Now,
+        batch: u64,
+        attempt: u64,
+        result: Result<(), StorageError>,
+    ) -> bool {
+        match self.journal.completed(now.mono_ms, batch, attempt, result) {
+            Progress::Nothing => {}
+            Progress::DiskFull => self.set_disk_full(now, true),
+            Progress::Fatal(reason) => {
+                tracing::error!(reason, "the node's log failed; this node stops serving");
+                self.inner.fatal.send_replace(Some(reason));
+                return false;
+            }
+            Progress::Durable(acks) => {
+                self.set_disk_full(now, false);
+                for ack in acks {
+                    self.on_ack(now, ack);
+                }
+            }
+        }
+        true
+    }
+
+    fn on_ack(&mut self, now: Now, ack: Ack) {
+        match ack {
+            Ack::Ready { group, number } => self.step(now, group, Event::Persisted { number }),
+            Ack::Created { group } => self.on_created(now, group),
+            Ack::Installed { group } => self.on_installed(now, group),
+            Ack::Dropped { group } => {
+                if let Some(shared) = self.dropping.remove(&group) {
+                    self.inner.pool.submit(Job::Destroy { shared });
+                }
+            }
+        }
+    }
+
+    fn set_disk_full(&mut self, now: Now, full: bool) {
+        if self.disk_full == full {
+            return;
+        }
+        self.disk_full = full;
+        metrics::DISK_FULL.set(i64::from(full));
+        if full {
+            tracing::error!("the disk has no room for the log: writes are refused until it has");
+        } else {
+            tracing::info!("the disk has room for the log again");
+        }
+        let groups: Vec<GroupId> = self.replicas.keys().copied().collect();
+        for group in groups {
+            self.step(now, group, Event::DiskFull(full));
+        }
+    }
+
+    fn on_checkpointed(
+        &mut self,
+        now: Now,
+        group: GroupId,
+        generation: u64,
+        result: Result<Checkpoint, StorageError>,
+    ) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        replica.checkpointing = false;
+        if replica.generation != generation {
+            return;
+        }
+        match result {
+            Ok(Checkpoint { index, term }) => {
+                metrics::CHECKPOINTS.inc();
+                let behind = replica.core.machine().applied().0 > index;
+                replica.unchecked_since_ms = behind.then_some(now.mono_ms);
+                let with_entries = std::mem::take(&mut replica.repin);
+                let records = replica.core.rebase((index, term), generation, with_entries);
+                self.journal.append(records, Vec::new());
+                self.step(now, group, Event::Checkpointed { index });
+            }
+            Err(error) => {
+                metrics::CHECKPOINT_FAILURES.inc();
+                // Tried again after the usual age; the log keeps what the tree lacks.
+                replica.unchecked_since_ms = Some(now.mono_ms);
+                tracing::error!(%group, %error, "a checkpoint failed; it is tried again");
+            }
+        }
+    }
+
+    // ---- snapshots ------------------------------------------------------------------------
+
+    fn on_pulled(&mut self, now: Now, group: GroupId, result: Result<Box<Pulled>, String>) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        match result {
+            Err(reason) => {
+                tracing::warn!(%group, reason, "a snapshot could not be pulled; it is tried again");
+                self.step(now, group, Event::SnapshotFailed);
+            }
+            Ok(pulled) if pulled.index <= replica.core.machine().applied().0 => {
+                self.inner.pool.submit(Job::Discard { partition: pulled.partition });
+                self.step(now, group, Event::SnapshotFailed);
+            }
+            Ok(pulled) => {
+                let at = (pulled.index, pulled.entry_term);
+                let continues = replica.core.term_at(at.0) == Some(at.1);
+                let records = replica.core.rebase(at, pulled.generation, continues);
+                replica.pulled = Some(pulled);
+                self.journal.append(records, vec![Ack::Installed { group }]);
+            }
+        }
+    }
+
+    /// The new generation is durable: from here on it is the replica.
+    fn on_installed(&mut self, now: Now, group: GroupId) {
+        let Some(replica) = self.replicas.get_mut(&group) else { return };
+        let Some(pulled) = replica.pulled.take() else { return };
+        let Pulled { partition, generation, index, entry_term, conf, leader, leader_term } =
+            *pulled;
+        replica.core.replace_machine(partition.clone());
+        replica.generation = generation;
+        replica.unchecked_since_ms = None;
+        let old = replica.shared.partition.swap(Arc::new(partition));
+        replica.shared.reconfigured();
+        self.inner.pool.submit(Job::Discard { partition: Partition::clone(&old) });
+        metrics::SNAPSHOTS_INSTALLED.inc();
+        tracing::info!(%group, index, from = %leader, "a snapshot was installed");
+        let event =
+            Event::SnapshotInstalled { leader, term: leader_term, index, entry_term, conf };
+        self.step(now, group, event);
+    }
+
+    // ---- the end of a turn ----------------------------------------------------------------
+
+    fn turn(&mut self, now: Now) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for group in &dirty {
+            let Some(replica) = self.replicas.get_mut(group) else { continue };
+            replica.dirty = false;
+            let submits = std::mem::take(&mut replica.submits);
+            let (core, out) = (&mut replica.core, &mut self.out);
+            let settled = catch_unwind(AssertUnwindSafe(|| {
+                if !submits.is_empty() {
+                    core.handle(now, Event::Submit(submits), out);
+                }
+                core.settle(now, out);
+            }));
+            if let Err(panic) = settled {
+                replica.core.fail(reason_of(panic), &mut self.out);
+            }
+            replica.shared.set_serves_until(replica.core.serves_until_ms());
+        }
+        if self.out.is_empty() {
+            return;
+        }
+        let mut out = std::mem::take(&mut self.out);
+        self.heed(now, out.notes.drain(..));
+        if !out.records.is_empty() || !out.persists.is_empty() {
+            let acks = out.persists.drain(..).map(|(group, number)| Ack::Ready { group, number });
+            self.journal.append(std::mem::take(&mut out.records), acks.collect());
+        }
+        self.send(now, out.sends.drain(..));
+        for (ticket, answer) in out.answers.drain(..) {
+            self.answer(ticket, answer);
+        }
+        self.out = out;
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Result<Answer, GroupError>) {
+        if let Some(reply) = self.replies.get_mut(ticket as usize).and_then(Option::take) {
+            let _ = reply.send(answer);
+            self.free.push(ticket);
+        }
+    }
+
+    fn send(&self, now: Now, sends: impl Iterator<Item = (NodeId, PeerMessage)>) {
+        let mut peers: HashMap<NodeId, (usize, Vec<PeerMessage>)> = HashMap::new();
+        for (to, message) in sends {
+            let (bytes, messages) = peers.entry(to).or_default();
+            if let PeerBody::Raft { message, .. } = &message.body {
+                *bytes += message.entries.iter().map(|e| e.data.len() + 24).sum::<usize>();
+            }
+            *bytes += 32;
+            messages.push(message);
+            if *bytes >= FRAME_BYTES {
+                self.inner.net.send(to, frame::encode(now.wall_ms, messages));
+                (*bytes, *messages) = (0, Vec::new());
+            }
+        }
+        for (to, (_, messages)) in peers {
+            if !messages.is_empty() {
+                self.inner.net.send(to, frame::encode(now.wall_ms, &messages));
+            }
+        }
+    }
+
+    fn heed(&mut self, now: Now, notes: impl Iterator<Item = (GroupId, Note)>) {
+        let mut moved: Vec<GroupId> = Vec::new();
+        for (group, note) in notes {
+            let Some(replica) = self.replicas.get_mut(&group) else { continue };
+            match note {
+                Note::Role => {
+                    let view = replica.core.view();
+                    let told = (view.is_leader && view.ready, view.term);
+                    if told != replica.told {
+                        let event = match told {
+                            (true, term) => Some(HostEvent::Leader { group, term }),
+                            _ if replica.told.0 => Some(HostEvent::NotLeader { group }),
+                            _ => None,
+                        };
+                        if let Some(event) = event {
+                            tracing::info!(%group, term = view.term, ?event, "leadership");
+                            let _ = self.inner.events.send(event);
+                        }
+                        replica.told = told;
+                    }
+                    replica.shared.view.store(Arc::new(view));
+                }
+                Note::Applied => {
+                    if moved.last() != Some(&group) {
+                        moved.push(group);
+                    }
+                    replica.unchecked_since_ms.get_or_insert(now.mono_ms);
+                }
+                Note::Config => {
+                    replica.shared.reconfigured();
+                    let _ = self.inner.events.send(HostEvent::ConfigChanged { group });
+                }
+                Note::Marker { index } => pin(&replica.shared, index, now.mono_ms),
+                Note::SnapshotWanted { leader, term } => {
+                    let generation = replica.generation + 1;
+                    snapshot::pull(&self.inner, group, generation, leader, term);
+                }
+                Note::Campaign => metrics::ELECTIONS.inc(),
+                Note::Conflict { from, to } => metrics::conflict(from, to),
+                Note::Committed { took_ms, records } => {
+                    metrics::PROPOSALS.inc_by(records as u64);
+                    metrics::COMMIT_SECONDS.observe(took_ms as f64 / 1_000.0);
+                }
+                Note::Fault(reason) => {
+                    metrics::FAULTS.inc();
+                    replica.shared.set_serves_until(0);
+                    let view = replica.core.view();
+                    replica.shared.view.store(Arc::new(view));
+                    tracing::error!(
+                        %group, reason,
+                        "a replica is isolated: it serves and votes no more; rebuild it"
+                    );
+                }
+            }
+        }
+        for group in moved {
+            if let Some(replica) = self.replicas.get(&group) {
+                replica.shared.moved();
+            }
+        }
+    }
+
+    /// Nothing is served any more; what was proposed may still be in other logs.
+    fn end(mut self, now: Now) {
+        let mut out = Output::default();
+        for replica in self.replicas.values_mut() {
+            replica.shared.set_serves_until(0);
+            let unsent = replica.submits.drain(..).map(|(t, _)| (t, Err(GroupError::Stopped)));
+            out.answers.extend(unsent);
+            replica.core.fail("the host is stopping".into(), &mut out);
+        }
+        for (ticket, answer) in std::mem::take(&mut self.out.answers) {
+            self.answer(ticket, answer);
+        }
+        for (ticket, answer) in out.answers {
+            self.answer(ticket, answer);
+        }
+        self.inner.groups.write().clear();
+        self.inner.pool.stop();
+        tracing::debug!(at_ms = now.mono_ms, "the host's loop ended");
+    }
+}
+
+fn checkpoint(inner: &Inner, replica: &mut Replica) {
+    replica.checkpointing = true;
+    let partition = replica.core.machine().clone();
+    let (group, generation) = (replica.core.group(), replica.generation);
+    inner.pool.submit(Job::Checkpoint { group, generation, partition });
+}
+
+fn pin(shared: &Shared, index: u64, at_ms: u64) {
+    const PINS_MAX: usize = 4;
+    match shared.partition.load().view() {
+        Ok(view) => {
+            let mut pins = shared.pins.lock();
+            pins.push_back(Pin { index, at_ms, view: Arc::new(Mutex::new(view)) });
+            if pins.len() > PINS_MAX {
+                pins.pop_front();
+            }
+        }
+        Err(error) => {
+            tracing::error!(group = %shared.group, index, %error, "a marker's view cannot be pinned");
+        }
+    }
+}
+
+fn reason_of(panic: Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the replica's step panicked: {}", text.unwrap_or("(no message)"))
+}
+
+/// What every replica of a new group starts from: the same first entry, committed by definition.
+pub(crate) fn first_records(spec: &GroupSpec) -> Restored {
+    use tombolo_item::Shard;
+    use tombolo_storage::{HardState, LogBase, LogEntry, LogRecord, encode_batch};
+    let (conf, _) = first_conf(&spec.voters);
+    let record = LogRecord {
+        table: spec.config.table,
+        shard: Shard { group: spec.group, epoch: spec.config.epoch },
+        eval_term: 1,
+        token: None,
+        changes: Vec::new(),
+        rows: Vec::new(),
+        config: Some(spec.config.clone()),
+        confirmed: Vec::new(),
+        marker: None,
+        closed: None,
+        ext: Default::default(),
+    };
+    let data = encode_batch(&[record]);
+    let entry = LogEntry { index: 1, term: 1, kind: 0, data, context: Default::default() };
+    Restored {
+        base: LogBase { index: 0, term: 0, generation: 1, conf },
+        hard_state: HardState { term: 1, vote: 0, commit: 1 },
+        entries: vec![entry],
+    }
+}
+
+fn records_of(group: GroupId, restored: &Restored) -> Vec<WalRecord> {
+    let mut records = vec![
+        WalRecord::Base { group, base: restored.base.clone() },
+        WalRecord::HardState { group, state: restored.hard_state },
+    ];
+    let entries = restored.entries.iter().cloned();
+    records.extend(entries.map(|entry| WalRecord::Entry { group, entry }));
+    records
+}
