@@ -1,1 +1,32 @@
-//! Skeleton.
+//! The front door of a region: gRPC `tombolo.v1` with reflection and health, limits, deadlines, one
+//! authorization gate, and errors in DynamoDB's words.
+//!
+//! Always true: a request becomes a typed operation, passes [`authorize::authorize`] once, and is
+//! carried out by code that knows no protocol; every refusal says its reason, its request id and
+//! whether a retry helps; a listener beyond loopback demands client certificates.
+//!
+//! Deliberately absent: routing, retries while leadership moves and write tokens (`tombolo-memds`
+//! has them, `link` needs them too), verification and status of links (injected by `ops` as
+//! [`Operations`]), queues: what exceeds the bound is turned away. Fields that this version does not
+//! know are skipped by protobuf before anything here could see them.
+//!
+//! To read in this order: [`operation`], [`authorize`], `door`, `wire`, `execute`, `region`,
+//! [`errors`], `server`, [`settings`], `metrics`.
+
+pub mod authorize;
+mod door;
+pub mod errors;
+mod execute;
+mod key_condition;
+mod metrics;
+pub mod operation;
+mod operations;
+mod region;
+mod server;
+pub mod settings;
+mod subjects;
+mod wire;
+
+pub use operations::{Operations, OperationsError, base_status};
+pub use server::{Router, RouterError, serve};
+pub use settings::{RouterSettings, RouterTls};

@@ -1,0 +1,349 @@
+//! Items: put, get, delete, query, scan.
+
+use std::collections::BTreeMap;
+
+use tombolo_item::{Item, SortCondition, Stamp, Value};
+
+use super::Client;
+use crate::convert::{self, ConvertError};
+use crate::error::ClientError;
+use crate::v1;
+
+/// An expression with its names and values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Expression {
+    /// The text.
+    pub text: String,
+    /// Names behind `#placeholders`.
+    pub names: BTreeMap<String, String>,
+    /// Values behind `:placeholders`.
+    pub values: BTreeMap<String, Value>,
+}
+
+impl Expression {
+    /// An expression without placeholders.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// Adds a name.
+    pub fn name(mut self, placeholder: impl Into<String>, name: impl Into<String>) -> Self {
+        self.names.insert(placeholder.into(), name.into());
+        self
+    }
+
+    /// Adds a value.
+    pub fn value(mut self, placeholder: impl Into<String>, value: Value) -> Self {
+        self.values.insert(placeholder.into(), value);
+        self
+    }
+}
+
+/// What a write asks besides writing.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// The write happens only if this holds.
+    pub condition: Option<Expression>,
+    /// Return the item as it was before.
+    pub return_old: bool,
+    /// When the condition fails, return the item in the error.
+    pub return_on_failure: bool,
+}
+
+impl WriteOptions {
+    /// Only if this holds.
+    pub fn when(condition: Expression) -> Self {
+        Self { condition: Some(condition), ..Self::default() }
+    }
+}
+
+/// A write that took place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// The item before, if asked for and there was one.
+    pub old: Option<Item>,
+    /// The version it has now.
+    pub stamp: Option<Stamp>,
+    /// Sequence number in the shard's change stream; 0 when nothing changed.
+    pub seq: u64,
+}
+
+/// A query by key.
+#[derive(Debug, Clone)]
+pub struct KeyQuery {
+    /// The partition key's value.
+    pub partition: Value,
+    /// What is asked of the sort key.
+    pub sort: Option<SortCondition>,
+    /// Descending sort keys.
+    pub reverse: bool,
+}
+
+impl KeyQuery {
+    /// All items of a partition key, ascending.
+    pub fn all(partition: Value) -> Self {
+        Self { partition, sort: None, reverse: false }
+    }
+}
+
+/// Which page, and how to read it.
+#[derive(Debug, Clone, Default)]
+pub struct ReadPage {
+    /// Most items.
+    pub limit: Option<u32>,
+    /// `last_evaluated_key` of the page before.
+    pub start: Option<Item>,
+    /// Strongly consistent.
+    pub consistent: bool,
+}
+
+/// A page of items.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Page {
+    /// In order.
+    pub items: Vec<Item>,
+    /// Where to go on; nothing after the last page.
+    pub last_evaluated_key: Option<Item>,
+    /// Items looked at.
+    pub scanned: u32,
+}
+
+fn bad(error: ConvertError) -> ClientError {
+    ClientError::incomprehensible(&error.to_string())
+}
+
+fn optional_item(
+    wire: BTreeMap<String, v1::AttributeValue>,
+) -> Result<Option<Item>, ClientError> {
+    if wire.is_empty() { Ok(None) } else { convert::item(wire).map(Some).map_err(bad) }
+}
+
+fn written(
+    attributes: BTreeMap<String, v1::AttributeValue>,
+    stamp: Option<v1::Stamp>,
+    seq: u64,
+) -> Result<Written, ClientError> {
+    Ok(Written { old: optional_item(attributes)?, stamp: stamp.and_then(convert::stamp), seq })
+}
+
+fn page(
+    items: Vec<v1::Item>,
+    last: BTreeMap<String, v1::AttributeValue>,
+    scanned: u32,
+) -> Result<Page, ClientError> {
+    let items = items.into_iter().map(|wire| convert::item(wire.attributes));
+    Ok(Page {
+        items: items.collect::<Result<_, _>>().map_err(bad)?,
+        last_evaluated_key: optional_item(last)?,
+        scanned,
+    })
+}
+
+fn limit(limit: Option<u32>) -> Option<i32> {
+    limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX))
+}
+
+/// The wire's parts of the options that put and delete share.
+struct Conditions {
+    expression: Option<String>,
+    names: BTreeMap<String, String>,
+    values: BTreeMap<String, v1::AttributeValue>,
+    return_values: i32,
+    on_failure: i32,
+}
+
+impl From<WriteOptions> for Conditions {
+    fn from(options: WriteOptions) -> Self {
+        let (expression, names, values) = match options.condition {
+            None => (None, BTreeMap::new(), BTreeMap::new()),
+            Some(Expression { text, names, values }) => {
+                (Some(text), names, convert::attributes_to_wire(values))
+            }
+        };
+        let return_values = match options.return_old {
+            true => v1::ReturnValues::AllOld,
+            false => v1::ReturnValues::Unspecified,
+        };
+        let on_failure = match options.return_on_failure {
+            true => v1::ReturnValuesOnConditionCheckFailure::AllOld,
+            false => v1::ReturnValuesOnConditionCheckFailure::Unspecified,
+        };
+        Self {
+            expression,
+            names,
+            values,
+            return_values: return_values.into(),
+            on_failure: on_failure.into(),
+        }
+    }
+}
+
+impl Client {
+    /// Stores an item.
+    pub async fn put_item(&self, table: &str, item: Item) -> Result<Written, ClientError> {
+        self.put_item_with(table, item, WriteOptions::default()).await
+    }
+
+    /// Stores an item, with a condition or an answer that says more.
+    pub async fn put_item_with(
+        &self,
+        table: &str,
+        item: Item,
+        options: WriteOptions,
+    ) -> Result<Written, ClientError> {
+        let conditions = Conditions::from(options);
+        let message = v1::PutItemRequest {
+            table_name: table.into(),
+            item: convert::item_to_wire(item),
+            condition_expression: conditions.expression,
+            expression_attribute_names: conditions.names,
+            expression_attribute_values: conditions.values,
+            return_values: conditions.return_values,
+            return_values_on_condition_check_failure: conditions.on_failure,
+            client_request_token: None,
+        };
+        let answer = self
+            .call(true, message, |raw, request| {
+                let mut items = raw.items.clone();
+                async move { items.put_item(request).await }
+            })
+            .await?;
+        written(answer.attributes, answer.stamp, answer.sequence)
+    }
+
+    /// Reads the item with this key (its key attributes).
+    pub async fn get_item(
+        &self,
+        table: &str,
+        key: Item,
+        consistent: bool,
+    ) -> Result<Option<Item>, ClientError> {
+        Ok(self.get_item_with_stamp(table, key, consistent).await?.map(|(item, _)| item))
+    }
+
+    /// Reads the item with this key and its version.
+    pub async fn get_item_with_stamp(
+        &self,
+        table: &str,
+        key: Item,
+        consistent: bool,
+    ) -> Result<Option<(Item, Option<Stamp>)>, ClientError> {
+        let message = v1::GetItemRequest {
+            table_name: table.into(),
+            key: convert::item_to_wire(key),
+            consistent_read: consistent,
+        };
+        let answer = self
+            .call(false, message, |raw, request| {
+                let mut items = raw.items.clone();
+                async move { items.get_item(request).await }
+            })
+            .await?;
+        let stamp = answer.stamp.and_then(convert::stamp);
+        Ok(optional_item(answer.item)?.map(|item| (item, stamp)))
+    }
+
+    /// Removes the item with this key (its key attributes).
+    pub async fn delete_item(&self, table: &str, key: Item) -> Result<Written, ClientError> {
+        self.delete_item_with(table, key, WriteOptions::default()).await
+    }
+
+    /// Removes an item, with a condition or an answer that says more.
+    pub async fn delete_item_with(
+        &self,
+        table: &str,
+        key: Item,
+        options: WriteOptions,
+    ) -> Result<Written, ClientError> {
+        let conditions = Conditions::from(options);
+        let message = v1::DeleteItemRequest {
+            table_name: table.into(),
+            key: convert::item_to_wire(key),
+            condition_expression: conditions.expression,
+            expression_attribute_names: conditions.names,
+            expression_attribute_values: conditions.values,
+            return_values: conditions.return_values,
+            return_values_on_condition_check_failure: conditions.on_failure,
+            client_request_token: None,
+        };
+        let answer = self
+            .call(true, message, |raw, request| {
+                let mut items = raw.items.clone();
+                async move { items.delete_item(request).await }
+            })
+            .await?;
+        written(answer.attributes, answer.stamp, answer.sequence)
+    }
+
+    /// One page of the items of a partition key.
+    pub async fn query(
+        &self,
+        table: &str,
+        query: KeyQuery,
+        from: ReadPage,
+    ) -> Result<Page, ClientError> {
+        let condition = v1::KeyCondition {
+            partition: Some(convert::value_to_wire(query.partition)),
+            sort: query.sort.map(convert::sort_condition_to_wire),
+        };
+        self.query_page(v1::QueryRequest {
+            table_name: table.into(),
+            key_condition: Some(condition),
+            scan_index_forward: Some(!query.reverse),
+            limit: limit(from.limit),
+            exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
+            consistent_read: from.consistent,
+            ..v1::QueryRequest::default()
+        })
+        .await
+    }
+
+    /// One page of the items that a textual key condition names.
+    pub async fn query_text(
+        &self,
+        table: &str,
+        condition: Expression,
+        reverse: bool,
+        from: ReadPage,
+    ) -> Result<Page, ClientError> {
+        self.query_page(v1::QueryRequest {
+            table_name: table.into(),
+            key_condition_expression: Some(condition.text),
+            expression_attribute_names: condition.names,
+            expression_attribute_values: convert::attributes_to_wire(condition.values),
+            scan_index_forward: Some(!reverse),
+            limit: limit(from.limit),
+            exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
+            consistent_read: from.consistent,
+            key_condition: None,
+        })
+        .await
+    }
+
+    async fn query_page(&self, message: v1::QueryRequest) -> Result<Page, ClientError> {
+        let answer = self
+            .call(false, message, |raw, request| {
+                let mut items = raw.items.clone();
+                async move { items.query(request).await }
+            })
+            .await?;
+        page(answer.items, answer.last_evaluated_key, answer.scanned_count)
+    }
+
+    /// One page of all items.
+    pub async fn scan(&self, table: &str, from: ReadPage) -> Result<Page, ClientError> {
+        let message = v1::ScanRequest {
+            table_name: table.into(),
+            limit: limit(from.limit),
+            exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
+            consistent_read: from.consistent,
+        };
+        let answer = self
+            .call(false, message, |raw, request| {
+                let mut items = raw.items.clone();
+                async move { items.scan(request).await }
+            })
+            .await?;
+        page(answer.items, answer.last_evaluated_key, answer.scanned_count)
+    }
+}

@@ -1,0 +1,264 @@
+//! The client: typed calls over a few shared connections to several endpoints.
+//!
+//! Always true: a call is repeated elsewhere only when the earlier attempt surely did nothing, or
+//! when it only reads; all attempts together end within the request timeout. Cloning shares the
+//! connections.
+
+mod items;
+mod operations;
+mod streams;
+mod tables;
+
+pub use items::{Expression, KeyQuery, Page, ReadPage, WriteOptions, Written};
+pub use streams::{Change, ChangePage, ShardInfo, StreamInfo};
+pub use tables::{PartitionInfo, Table, TableDefinition};
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Response, Status};
+
+use crate::error::ClientError;
+use crate::settings::{ClientSettings, ClientTls};
+use crate::v1::items_client::ItemsClient;
+use crate::v1::operations_client::OperationsClient;
+use crate::v1::streams_client::StreamsClient;
+use crate::v1::tables_client::TablesClient;
+
+/// How long an endpoint that could not be reached is passed over.
+const REST: Duration = Duration::from_millis(500);
+/// The first wait before another attempt; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest wait before another attempt.
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
+
+/// A client of one region.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    lanes: Vec<Lane>,
+    next: AtomicUsize,
+    born: Instant,
+    request_timeout: Duration,
+    max_message_bytes: usize,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Lane {
+    raw: Raw,
+    /// Milliseconds after the client's birth until which this lane is passed over.
+    resting_until_ms: AtomicU64,
+}
+
+/// The generated clients on one connection.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    /// Items.
+    pub items: ItemsClient<Channel>,
+    /// Tables.
+    pub tables: TablesClient<Channel>,
+    /// Streams.
+    pub streams: StreamsClient<Channel>,
+    /// Operations.
+    pub operations: OperationsClient<Channel>,
+}
+
+impl Raw {
+    fn new(channel: Channel, max_bytes: usize) -> Self {
+        Self {
+            items: ItemsClient::new(channel.clone()).max_decoding_message_size(max_bytes),
+            tables: TablesClient::new(channel.clone()).max_decoding_message_size(max_bytes),
+            streams: StreamsClient::new(channel.clone()).max_decoding_message_size(max_bytes),
+            operations: OperationsClient::new(channel).max_decoding_message_size(max_bytes),
+        }
+    }
+}
+
+impl Client {
+    /// Connects in plain text; at least one endpoint must answer.
+    pub async fn connect(endpoints: &[String]) -> Result<Self, ClientError> {
+        Self::with_settings(ClientSettings::new(endpoints.iter().cloned())).await
+    }
+
+    /// Connects with certificates; at least one endpoint must answer.
+    pub async fn with_tls(endpoints: &[String], tls: ClientTls) -> Result<Self, ClientError> {
+        let mut settings = ClientSettings::new(endpoints.iter().cloned());
+        settings.tls = Some(tls);
+        Self::with_settings(settings).await
+    }
+
+    /// Connects; at least one endpoint must answer, the others are tried again later.
+    pub async fn with_settings(settings: ClientSettings) -> Result<Self, ClientError> {
+        if settings.endpoints.is_empty() {
+            return Err(ClientError::invalid("No endpoint was given.".into()));
+        }
+        let mut probes = Vec::new();
+        for text in &settings.endpoints {
+            let endpoint = endpoint(text, &settings)?;
+            probes.push((text.clone(), endpoint));
+        }
+        let mut reached = 0;
+        let mut failures = Vec::new();
+        let mut lanes = Vec::new();
+        let born = Instant::now();
+        // A second connection to an endpoint is made when it is first used; the first one tells
+        // whether somebody is there.
+        let mut attempts = tokio::task::JoinSet::new();
+        for (index, (_, endpoint)) in probes.iter().enumerate() {
+            let endpoint = endpoint.clone();
+            attempts.spawn(async move { (index, endpoint.connect().await) });
+        }
+        let mut connected: Vec<Option<Channel>> = vec![None; probes.len()];
+        while let Some(joined) = attempts.join_next().await {
+            let Ok((index, outcome)) = joined else { continue };
+            match outcome {
+                Ok(channel) => {
+                    reached += 1;
+                    connected[index] = Some(channel);
+                }
+                Err(error) => failures.push(format!("{}: {}", probes[index].0, chain(&error))),
+            }
+        }
+        if reached == 0 {
+            return Err(ClientError::local(
+                Code::Unavailable,
+                "Unreachable",
+                format!("No endpoint answers. {}", failures.join("; ")),
+                true,
+            ));
+        }
+        for turn in 0..settings.connections_per_endpoint.max(1) {
+            for (index, (_, endpoint)) in probes.iter().enumerate() {
+                let rests = connected[index].is_none() && turn == 0;
+                let channel = match (turn, connected[index].take()) {
+                    (0, Some(channel)) => channel,
+                    (_, _) => endpoint.connect_lazy(),
+                };
+                lanes.push(Lane {
+                    raw: Raw::new(channel, settings.max_message_bytes),
+                    resting_until_ms: AtomicU64::new(if rests {
+                        REST.as_millis() as u64
+                    } else {
+                        0
+                    }),
+                });
+            }
+        }
+        Ok(Self(Arc::new(Shared {
+            lanes,
+            next: AtomicUsize::new(0),
+            born,
+            request_timeout: settings.request_timeout,
+            max_message_bytes: settings.max_message_bytes,
+        })))
+    }
+
+    /// The largest answer that is accepted, in bytes.
+    pub fn max_message_bytes(&self) -> usize {
+        self.0.max_message_bytes
+    }
+
+    /// The generated clients on the next connection: no retries, no decoding of errors.
+    pub fn raw(&self) -> Raw {
+        self.lane().raw.clone()
+    }
+
+    /// The next lane that is not resting; any when all are.
+    fn lane(&self) -> &Lane {
+        let shared = &*self.0;
+        let now = shared.born.elapsed().as_millis() as u64;
+        for _ in 0..shared.lanes.len() {
+            let lane = &shared.lanes[shared.next.fetch_add(1, Ordering::Relaxed) % shared.lanes.len()];
+            if lane.resting_until_ms.load(Ordering::Relaxed) <= now {
+                return lane;
+            }
+        }
+        &shared.lanes[shared.next.load(Ordering::Relaxed) % shared.lanes.len()]
+    }
+
+    /// Makes a call, and again elsewhere where that is safe, until the request timeout.
+    async fn call<Q, A, F, W>(&self, writes: bool, message: Q, send: F) -> Result<A, ClientError>
+    where
+        Q: Clone,
+        F: Fn(&Raw, Request<Q>) -> W,
+        W: Future<Output = Result<Response<A>, Status>>,
+    {
+        let deadline = Instant::now() + self.0.request_timeout;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let lane = self.lane();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut request = Request::new(message.clone());
+            request.set_timeout(left);
+            let status = match send(&lane.raw, request).await {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            let error = ClientError::from_status(status, writes);
+            if error.reason == "Unreachable" || error.is_outcome_unknown() {
+                let now = self.0.born.elapsed() + REST;
+                lane.resting_until_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+            }
+            if !error.retryable || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// An endpoint from its text.
+fn endpoint(text: &str, settings: &ClientSettings) -> Result<Endpoint, ClientError> {
+    let full = if text.contains("://") {
+        text.to_string()
+    } else if settings.tls.is_some() {
+        format!("https://{text}")
+    } else {
+        format!("http://{text}")
+    };
+    let bad = |error: &dyn std::error::Error| {
+        ClientError::invalid(format!("The endpoint {text:?} cannot be used: {error}"))
+    };
+    let mut endpoint = Endpoint::from_shared(full.clone())
+        .map_err(|error| bad(&error))?
+        .connect_timeout(settings.connect_timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_secs(30)))
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .initial_stream_window_size(2 << 20)
+        .initial_connection_window_size(16 << 20);
+    if full.starts_with("https://") {
+        let Some(tls) = &settings.tls else {
+            return Err(ClientError::invalid(format!(
+                "The endpoint {text:?} speaks TLS: give a CA, a client certificate and its key."
+            )));
+        };
+        let mut config = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&tls.ca_pem))
+            .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
+        if let Some(name) = &tls.server_name {
+            config = config.domain_name(name);
+        }
+        endpoint = endpoint.tls_config(config).map_err(|error| bad(&error))?;
+    }
+    Ok(endpoint)
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,236 @@
+//! Who asks, and the one gate that every operation passes.
+//!
+//! Always true: nothing is carried out but an [`Authorized`], and only [`authorize`] makes one,
+//! after the request was decoded, over every resource that it touches. An operation for which no
+//! rule speaks is refused; a test walks all kinds and fails on one without a rule.
+
+use std::sync::Arc;
+
+use crate::errors::{self, Failure};
+use crate::operation::{Kind, Operation, Resource};
+
+/// Ends the DNS name in the certificate of every node.
+pub const NODE_DOMAIN: &str = ".tombolo.internal";
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// Plain text on the loopback interface: whoever may log in on this machine.
+    Loopback,
+    /// A client certificate that our authority signed, with its subject's common name.
+    Client(Arc<str>),
+    /// A node's certificate: good on the node port, good for nothing here.
+    Node,
+    /// None of these.
+    Unknown,
+}
+
+impl std::fmt::Display for Principal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Principal::Loopback => f.write_str("loopback"),
+            Principal::Client(name) => write!(f, "client certificate {name:?}"),
+            Principal::Node => f.write_str("node certificate"),
+            Principal::Unknown => f.write_str("nobody"),
+        }
+    }
+}
+
+impl Principal {
+    /// Whom a certificate (DER) stands for. Its signature was checked by the handshake.
+    pub fn of_certificate(der: &[u8]) -> Principal {
+        // A node cannot take its name out of what the authority signed, so a search of the bytes is
+        // enough, and errs towards refusal.
+        if der.windows(NODE_DOMAIN.len()).any(|window| window == NODE_DOMAIN.as_bytes()) {
+            return Principal::Node;
+        }
+        Principal::Client(common_name(der).unwrap_or("without a name").into())
+    }
+}
+
+/// The last common name in a certificate, which is its subject's; for people to read, no more.
+fn common_name(der: &[u8]) -> Option<&str> {
+    const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
+    let at = der.windows(COMMON_NAME.len()).rposition(|window| window == COMMON_NAME)?;
+    let rest = &der[at + COMMON_NAME.len()..];
+    let (&length, rest) = rest.get(1..)?.split_first()?;
+    std::str::from_utf8(rest.get(..usize::from(length))?).ok()
+}
+
+/// What a rule says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Allow,
+    Deny,
+}
+
+/// The rules. Nothing where none speaks.
+fn rule(principal: &Principal, kind: Kind, resource: Resource<'_>) -> Option<Verdict> {
+    let everybody = match (kind, resource) {
+        (
+            Kind::PutItem
+            | Kind::GetItem
+            | Kind::DeleteItem
+            | Kind::Query
+            | Kind::Scan
+            | Kind::CreateTable
+            | Kind::DescribeTable
+            | Kind::DeleteTable
+            | Kind::DescribeStream
+            | Kind::GetRecords
+            | Kind::VerifyTable,
+            Resource::Table(_),
+        )
+        | (Kind::ListTables, Resource::AllTables)
+        | (Kind::Status, Resource::Region) => Verdict::Allow,
+        _ => return None,
+    };
+    match principal {
+        Principal::Loopback | Principal::Client(_) => Some(everybody),
+        Principal::Node | Principal::Unknown => Some(Verdict::Deny),
+    }
+}
+
+/// An operation that may be carried out.
+#[derive(Debug)]
+pub struct Authorized(Operation);
+
+impl Authorized {
+    /// The operation.
+    pub fn into_operation(self) -> Operation {
+        self.0
+    }
+}
+
+/// The gate.
+pub fn authorize(principal: &Principal, operation: Operation) -> Result<Authorized, Failure> {
+    let kind = operation.kind();
+    let mut touched = 0;
+    for resource in operation.resources() {
+        touched += 1;
+        if rule(principal, kind, resource) != Some(Verdict::Allow) {
+            return Err(errors::access_denied(principal, kind.name()));
+        }
+    }
+    // An operation that names no resource has slipped past every rule.
+    if touched == 0 {
+        return Err(errors::access_denied(principal, kind.name()));
+    }
+    Ok(Authorized(operation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::{
+        DeleteItem, GetItem, GetRecords, KeyCondition, PageRequest, PutItem, Query, Scan,
+    };
+    use tombolo_item::{GroupId, Item, KeyAttribute, KeySchema, KeyType, Shard, Value};
+    use tombolo_memds::TableSpec;
+
+    /// One operation of each kind.
+    fn one_of(kind: Kind) -> Operation {
+        let table = || String::from("music");
+        let item = || Item(Default::default());
+        let page = PageRequest::default;
+        match kind {
+            Kind::PutItem => Operation::PutItem(PutItem {
+                table: table(),
+                item: item(),
+                condition: None,
+                return_old: false,
+                return_on_failure: false,
+            }),
+            Kind::GetItem => {
+                Operation::GetItem(GetItem { table: table(), key: item(), consistent: false })
+            }
+            Kind::DeleteItem => Operation::DeleteItem(DeleteItem {
+                table: table(),
+                key: item(),
+                condition: None,
+                return_old: false,
+                return_on_failure: false,
+            }),
+            Kind::Query => Operation::Query(Query {
+                table: table(),
+                condition: KeyCondition::Parts { partition: Value::S("a".into()), sort: None },
+                forward: true,
+                page: page(),
+            }),
+            Kind::Scan => Operation::Scan(Scan { table: table(), page: page() }),
+            Kind::CreateTable => Operation::CreateTable(TableSpec {
+                name: table(),
+                schema: KeySchema {
+                    partition: KeyAttribute { name: "pk".into(), kind: KeyType::S },
+                    sort: None,
+                },
+                view: None,
+                partitions: 1,
+                regions: Vec::new(),
+            }),
+            Kind::DescribeTable => Operation::DescribeTable(table()),
+            Kind::ListTables => Operation::ListTables { after: None, limit: 1 },
+            Kind::DeleteTable => Operation::DeleteTable(table()),
+            Kind::DescribeStream => Operation::DescribeStream(table()),
+            Kind::GetRecords => Operation::GetRecords(GetRecords {
+                table: table(),
+                shard: Shard { group: GroupId(16), epoch: 1 },
+                seq: 1,
+                limit: 1,
+                canonical_only: true,
+            }),
+            Kind::Status => Operation::Status,
+            Kind::VerifyTable => Operation::VerifyTable(table()),
+        }
+    }
+
+    #[test]
+    fn every_operation_has_a_rule_for_every_resource_it_touches() {
+        for &kind in Kind::ALL {
+            let operation = one_of(kind);
+            assert_eq!(operation.kind(), kind);
+            assert!(operation.resources().count() > 0, "{kind:?} touches nothing");
+            for resource in operation.resources() {
+                let verdict = rule(&Principal::Loopback, kind, resource);
+                assert!(verdict.is_some(), "no rule speaks of {kind:?} on {resource:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn loopback_and_clients_may_everything_and_nodes_nothing() {
+        let client = Principal::Client("app".into());
+        for &kind in Kind::ALL {
+            assert!(authorize(&Principal::Loopback, one_of(kind)).is_ok());
+            assert!(authorize(&client, one_of(kind)).is_ok());
+            for refused in [Principal::Node, Principal::Unknown] {
+                let failure = authorize(&refused, one_of(kind)).unwrap_err();
+                assert_eq!(failure.reason, "AccessDeniedException");
+            }
+        }
+    }
+
+    #[test]
+    fn a_resource_without_a_rule_is_refused() {
+        assert_eq!(rule(&Principal::Loopback, Kind::PutItem, Resource::Region), None);
+        assert_eq!(rule(&Principal::Loopback, Kind::Status, Resource::AllTables), None);
+    }
+
+    #[test]
+    fn a_node_is_known_by_its_name_and_a_client_by_its_common_name() {
+        let mut der = vec![0x30, 0x82];
+        der.extend([0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x02, b'c', b'a']);
+        der.extend([0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x03, b'a', b'p', b'p']);
+        assert_eq!(Principal::of_certificate(&der), Principal::Client("app".into()));
+        der.extend(b"node-7.dev.tombolo.internal");
+        assert_eq!(Principal::of_certificate(&der), Principal::Node);
+        // A cut or lying length is no panic.
+        for end in 0..der.len() {
+            Principal::of_certificate(&der[..end]);
+        }
+        assert_eq!(
+            Principal::of_certificate(&[0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0xff, b'a']),
+            Principal::Client("without a name".into())
+        );
+    }
+}

@@ -1,0 +1,602 @@
+//! Everything that a caller can be told, and how it is told: all texts stand in this file.
+//!
+//! Always true: every refusal is a gRPC status with a `google.rpc.ErrorInfo` whose reason is the
+//! DynamoDB exception name (ours, where DynamoDB has none: OutcomeUnknown, RequestTimeout,
+//! DiskFull, CorruptData), with the request's id and whether the same call may be repeated without
+//! doing anything twice. Texts are DynamoDB's where it has one (botocore's model of 2012-08-10 and
+//! what the service answers); internal causes go to the log, not into the text.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message;
+use tombolo_client::error::{
+    CONDITIONAL_CHECK_FAILED_URL, ERROR_DOMAIN, ERROR_INFO_URL, REQUEST_ID, RETRYABLE,
+};
+use tombolo_client::{convert, v1};
+use tombolo_group::GroupError;
+use tombolo_item::Item;
+use tombolo_memds::{CatalogError, MemdsError, RouteError, Uncertain};
+use tonic::{Code, Status};
+use tonic_types::pb;
+
+use crate::authorize::Principal;
+
+/// Type URL of a `google.rpc.RetryInfo`.
+const RETRY_INFO_URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
+/// How long a caller that was turned away for load should wait.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// gRPC's code.
+    pub code: Code,
+    /// DynamoDB's exception name.
+    pub reason: &'static str,
+    /// A sentence.
+    pub message: Cow<'static, str>,
+    /// The same call may be repeated without doing anything twice.
+    pub retryable: bool,
+    /// How long to wait before.
+    pub retry_after: Option<Duration>,
+    /// The item, for a failed condition that was asked to show it.
+    pub item: Option<Box<Item>>,
+}
+
+impl Failure {
+    fn new(
+        code: Code,
+        reason: &'static str,
+        message: impl Into<Cow<'static, str>>,
+        retryable: bool,
+    ) -> Self {
+        let message = message.into();
+        Self { code, reason, message, retryable, retry_after: None, item: None }
+    }
+
+    /// As a gRPC status for this request.
+    pub fn into_status(self, request_id: &str) -> Status {
+        let metadata = HashMap::from([
+            (REQUEST_ID.to_string(), request_id.to_string()),
+            (RETRYABLE.to_string(), if self.retryable { "yes" } else { "no" }.to_string()),
+        ]);
+        let info =
+            pb::ErrorInfo { reason: self.reason.into(), domain: ERROR_DOMAIN.into(), metadata };
+        let mut details = vec![any(ERROR_INFO_URL, &info)];
+        if let Some(pause) = self.retry_after {
+            let retry_delay = prost_types::Duration::try_from(pause).ok();
+            details.push(any(RETRY_INFO_URL, &pb::RetryInfo { retry_delay }));
+        }
+        if let Some(item) = self.item {
+            let item = convert::item_to_wire(*item);
+            details.push(any(CONDITIONAL_CHECK_FAILED_URL, &v1::ConditionalCheckFailed { item }));
+        }
+        let message = self.message.into_owned();
+        let status = pb::Status { code: self.code as i32, message: message.clone(), details };
+        Status::with_details(self.code, message, Bytes::from(status.encode_to_vec()))
+    }
+}
+
+fn any(url: &str, message: &impl Message) -> prost_types::Any {
+    prost_types::Any { type_url: url.into(), value: message.encode_to_vec() }
+}
+
+// ---- the caller's mistakes --------------------------------------------------------------------
+
+/// Something in the request is wrong; the text says what.
+pub fn validation(message: impl Into<Cow<'static, str>>) -> Failure {
+    Failure::new(Code::InvalidArgument, "ValidationException", message, false)
+}
+
+/// The body is no message at all, or too large.
+pub fn undecodable(message: &str) -> Failure {
+    let message = message.trim_end_matches('.');
+    let message = match message.strip_prefix(tombolo_client::codec::UNDECODABLE) {
+        Some(_) => message.to_string(),
+        None => format!("{}: {message}", tombolo_client::codec::UNDECODABLE),
+    };
+    Failure::new(Code::InvalidArgument, "SerializationException", message, false)
+}
+
+/// A parameter's value breaks a rule that the API model states.
+fn constraint(value: impl Display, parameter: &str, rule: impl Display) -> Failure {
+    validation(format!(
+        "1 validation error detected: Value '{value}' at '{parameter}' failed to satisfy \
+         constraint: {rule}"
+    ))
+}
+
+/// A number below what is allowed.
+pub fn too_small(value: impl Display, parameter: &str, least: u64) -> Failure {
+    constraint(
+        value,
+        parameter,
+        format_args!("Member must have value greater than or equal to {least}"),
+    )
+}
+
+/// A number above what is allowed.
+pub fn too_large(value: impl Display, parameter: &str, most: u64) -> Failure {
+    constraint(value, parameter, format_args!("Member must have value less than or equal to {most}"))
+}
+
+/// An enum number that means nothing.
+pub fn unknown_enum(value: i32, parameter: &str, legal: &str) -> Failure {
+    constraint(value, parameter, format_args!("Member must satisfy enum value set: [{legal}]"))
+}
+
+/// A parameter that must be there and is not.
+pub fn missing_parameter(parameter: &str) -> Failure {
+    constraint("null", parameter, "Member must not be null")
+}
+
+/// A text that is too long.
+pub fn too_long(parameter: &str, length: usize, most: usize) -> Failure {
+    validation(format!(
+        "The parameter {parameter} has {length} bytes; it may have {most} at most"
+    ))
+}
+
+/// The table's name breaks the rules for names.
+pub fn bad_table_name() -> Failure {
+    validation(
+        "Invalid table/index name.  Table/index names must be between 3 and 255 characters long, \
+         and may contain only the characters a-z, A-Z, 0-9, '_', '-', and '.'",
+    )
+}
+
+/// A key that lacks an attribute, has one too many, or one of another type.
+pub fn key_does_not_match() -> Failure {
+    validation("The provided key element does not match the schema")
+}
+
+/// `exclusive_start_key` is not of the table's key attributes.
+pub fn start_key_invalid() -> Failure {
+    validation("The provided starting key is invalid")
+}
+
+/// `exclusive_start_key` belongs to another partition key.
+pub fn start_key_elsewhere() -> Failure {
+    validation("The provided starting key is outside query boundaries based on provided conditions")
+}
+
+/// `exclusive_start_key` is outside of what the sort condition asks.
+pub fn start_key_outside_range() -> Failure {
+    validation("The provided starting key does not match the range key predicate")
+}
+
+/// Names or values without an expression.
+pub fn placeholders_without_expression(which: &str) -> Failure {
+    validation(format!("{which} can only be specified when using expressions"))
+}
+
+/// Placeholders that no expression uses.
+pub fn unused_placeholders(which: &str, unused: &[&str]) -> Failure {
+    validation(format!(
+        "Value provided in {which} unused in expressions: keys: {{{}}}",
+        unused.join(", ")
+    ))
+}
+
+/// An expression without content.
+pub fn empty_expression(which: &str) -> Failure {
+    validation(format!("Invalid {which}: The expression can not be empty;"))
+}
+
+/// An expression beyond the limit.
+pub fn expression_too_long(which: &str, length: usize, most: usize) -> Failure {
+    validation(format!(
+        "Invalid {which}: Expression size has exceeded the maximum allowed size; expression size: \
+         {length}, limit: {most}"
+    ))
+}
+
+/// An expression that cannot be understood.
+pub fn bad_expression(which: &str, why: impl Display) -> Failure {
+    validation(format!("Invalid {which}: {why}"))
+}
+
+/// A query without a condition, or with two.
+pub fn key_condition_count(given: usize) -> Failure {
+    validation(match given {
+        0 => {
+            "Either the KeyConditions or KeyConditionExpression parameter must be specified in the \
+             request."
+        }
+        _ => {
+            "Can not use both expression and non-expression parameters in the same request: \
+             Non-expression parameters: {KeyConditions} Expression parameters: \
+             {KeyConditionExpression}"
+        }
+    })
+}
+
+/// A key condition that does not fit the table.
+pub fn query_condition_missed(key: &str) -> Failure {
+    validation(format!("Query condition missed key schema element: {key}"))
+}
+
+/// An operand of another type than the key.
+pub fn condition_type_mismatch() -> Failure {
+    validation(
+        "One or more parameter values were invalid: Condition parameter type does not match schema \
+         type",
+    )
+}
+
+/// The caller's own idempotency token.
+pub fn client_token_refused() -> Failure {
+    validation(
+        "ClientRequestToken is not supported for single-item writes. Make a retry safe with a \
+         condition, for example attribute_not_exists on the key",
+    )
+}
+
+// ---- tables -----------------------------------------------------------------------------------
+
+/// There is no such table.
+pub fn table_not_found(table: &str) -> Failure {
+    Failure::new(
+        Code::NotFound,
+        "ResourceNotFoundException",
+        format!("Requested resource not found: Table: {table} not found"),
+        false,
+    )
+}
+
+/// The table is there but does not serve.
+pub fn table_not_active(table: &str, state: &str) -> Failure {
+    Failure::new(
+        Code::NotFound,
+        "ResourceNotFoundException",
+        format!(
+            "Requested resource not found: Table: {table} is {state}; wait until DescribeTable says \
+             ACTIVE"
+        ),
+        false,
+    )
+}
+
+/// A replica region that nobody has heard of.
+pub fn unknown_region(region: &str, known: &[String]) -> Failure {
+    validation(format!(
+        "One or more parameter values were invalid: The region {region} is not known here; known \
+         are: {}",
+        known.join(", ")
+    ))
+}
+
+/// More than a partition key and a sort key.
+pub fn too_many_keys(count: usize) -> Failure {
+    validation(format!(
+        "1 validation error detected: Value of {count} elements at 'keySchema' failed to satisfy \
+         constraint: Member must have length less than or equal to 2"
+    ))
+}
+
+/// A key in the wrong place.
+pub fn key_order(index: usize) -> Failure {
+    validation(match index {
+        0 => "Invalid KeySchema: The first KeySchemaElement is not a HASH key type",
+        _ => "Invalid KeySchema: The second KeySchemaElement is not a RANGE key type",
+    })
+}
+
+/// A key attribute without a type.
+pub fn undefined_key(key: &str, defined: &[&str]) -> Failure {
+    validation(format!(
+        "One or more parameter values were invalid: Some index key attributes are not defined in \
+         AttributeDefinitions. Keys: [{key}], AttributeDefinitions: [{}]",
+        defined.join(", ")
+    ))
+}
+
+/// Partition key and sort key are one attribute.
+pub fn same_key_twice() -> Failure {
+    validation("Both the Hash Key and the Range Key element in the KeySchema have the same name")
+}
+
+/// A type for an attribute that is no key.
+pub fn definitions_without_key() -> Failure {
+    validation(
+        "One or more parameter values were invalid: Number of attributes in KeySchema does not \
+         exactly match number of attributes defined in AttributeDefinitions",
+    )
+}
+
+/// Two types for one attribute.
+pub fn duplicate_definition(name: &str) -> Failure {
+    validation(format!(
+        "One or more parameter values were invalid: Duplicate AttributeName in \
+         AttributeDefinitions: {name}"
+    ))
+}
+
+/// A shard's name has another form.
+pub fn bad_shard(shard: &str) -> Failure {
+    constraint(
+        shard.chars().take(64).collect::<String>(),
+        "shard",
+        "Member must be 16 hexadecimal digits, '-' and a number",
+    )
+}
+
+/// There is no such shard.
+pub fn shard_not_found(shard: impl Display) -> Failure {
+    Failure::new(
+        Code::NotFound,
+        "ResourceNotFoundException",
+        format!("Requested resource not found: Shard: {shard} not found"),
+        false,
+    )
+}
+
+/// The records asked for are gone.
+pub fn trimmed(seq: u64, oldest: u64) -> Failure {
+    Failure::new(
+        Code::OutOfRange,
+        "TrimmedDataAccessException",
+        format!(
+            "The records from sequence number {seq} are beyond the trim horizon; the oldest that \
+             can be read is {oldest}"
+        ),
+        false,
+    )
+}
+
+/// The shard's log is on other nodes only.
+pub fn shard_elsewhere(shard: impl Display, nodes: &str) -> Failure {
+    Failure::new(
+        Code::Unavailable,
+        "ServiceUnavailable",
+        format!("This node keeps no copy of the log of shard {shard}; ask one of {nodes}"),
+        true,
+    )
+}
+
+/// What the catalogue said.
+pub fn from_catalog(error: CatalogError, table: &str, creating: bool) -> Failure {
+    let in_use = |code, message| Failure::new(code, "ResourceInUseException", message, false);
+    match error {
+        CatalogError::Exists(name) => {
+            in_use(Code::AlreadyExists, format!("Table already exists: {name}"))
+        }
+        CatalogError::NotFound(name) => table_not_found(&name),
+        CatalogError::InUse { name, status } => in_use(
+            Code::FailedPrecondition,
+            format!(
+                "Attempt to change a resource which is still in use: Table is {}: {name}",
+                match status.to_ascii_uppercase().as_str() {
+                    "CREATING" => "being created".into(),
+                    "DELETING" => "being deleted".into(),
+                    other => other.to_string(),
+                }
+            ),
+        ),
+        CatalogError::Invalid(why) => {
+            validation(format!("One or more parameter values were invalid: {why}"))
+        }
+        CatalogError::NotActiveInTime(_) => Failure::new(
+            Code::DeadlineExceeded,
+            "RequestTimeout",
+            format!("Table {table} did not become ACTIVE in time; it goes on being created"),
+            false,
+        ),
+        CatalogError::Memds(error) => {
+            let verb = if creating { "create" } else { "delete" };
+            tracing::warn!(%error, table, verb, "the table catalogue could not be changed");
+            match error {
+                MemdsError::Conflict { .. } => Failure::new(
+                    Code::Aborted,
+                    "ResourceInUseException",
+                    format!(
+                        "Attempt to change a resource which is still in use: somebody else \
+                         changes Table: {table}"
+                    ),
+                    true,
+                ),
+                _ => Failure::new(
+                    Code::Unavailable,
+                    "OutcomeUnknown",
+                    format!(
+                        "It is not known whether the request to {verb} Table: {table} took effect, \
+                         because the region's directory cannot be reached; DescribeTable will tell"
+                    ),
+                    false,
+                ),
+            }
+        }
+    }
+}
+
+// ---- items ------------------------------------------------------------------------------------
+
+/// The condition did not hold.
+pub fn condition_failed(item: Option<Item>) -> Failure {
+    let mut failure = Failure::new(
+        Code::FailedPrecondition,
+        "ConditionalCheckFailedException",
+        "The conditional request failed",
+        false,
+    );
+    failure.item = item.map(Box::new);
+    failure
+}
+
+/// What the route to the partition said.
+pub fn from_route(error: RouteError, table: &str, writes: bool) -> Failure {
+    match error {
+        RouteError::NoTable => table_not_found(table),
+        RouteError::Timeout { applied: Uncertain::Unknown, last } if writes => {
+            outcome_unknown(Code::DeadlineExceeded, table, &last)
+        }
+        RouteError::Timeout { last, .. } => {
+            tracing::debug!(table, last, "no answer before the deadline");
+            Failure::new(
+                Code::DeadlineExceeded,
+                "RequestTimeout",
+                "No answer before the request's deadline; nothing was changed",
+                true,
+            )
+        }
+        RouteError::OutcomeUnknown(why) if writes => {
+            outcome_unknown(Code::Unavailable, table, &why)
+        }
+        RouteError::OutcomeUnknown(why) => unavailable(&why, table),
+        RouteError::Overloaded(why) => overloaded(&why),
+        RouteError::Group(error) => from_group(error, table, writes),
+    }
+}
+
+/// What a group said.
+pub fn from_group(error: GroupError, table: &str, writes: bool) -> Failure {
+    match error {
+        GroupError::OutcomeUnknown(why) if writes => {
+            outcome_unknown(Code::Unavailable, table, &why)
+        }
+        GroupError::Overloaded(why) => overloaded(&why),
+        GroupError::Invalid(why) => validation(why),
+        GroupError::DiskFull(why) => {
+            tracing::warn!(table, why, "a write was refused for want of disk space");
+            Failure::new(
+                Code::ResourceExhausted,
+                "DiskFull",
+                "The partition's leader has no disk space left: nothing was written. Free space or \
+                 add a node; reads go on",
+                false,
+            )
+        }
+        GroupError::Corrupt(why) => {
+            tracing::error!(table, why, "stored data fails its checksum");
+            Failure::new(
+                Code::DataLoss,
+                "CorruptData",
+                "The stored data fails its checksum on the replica that was asked; an operator must \
+                 look (tombolo verify names the replica)",
+                false,
+            )
+        }
+        GroupError::ClockSkew(why) => unavailable(&why, table),
+        other => unavailable(&other.to_string(), table),
+    }
+}
+
+/// Nobody knows whether the write took place.
+fn outcome_unknown(code: Code, table: &str, why: &str) -> Failure {
+    tracing::warn!(table, why, "the outcome of a write is not known");
+    Failure::new(
+        code,
+        "OutcomeUnknown",
+        "It is not known whether the write took place; read the item before writing it again",
+        false,
+    )
+}
+
+/// The partition does not serve now.
+fn unavailable(why: &str, table: &str) -> Failure {
+    tracing::warn!(table, why, "a partition does not serve");
+    Failure::new(
+        Code::Unavailable,
+        "ServiceUnavailable",
+        "The partition does not serve at the moment; nothing was changed, retry",
+        true,
+    )
+}
+
+/// Too much at once.
+pub fn overloaded(why: &str) -> Failure {
+    let mut failure = Failure::new(
+        Code::ResourceExhausted,
+        "ThrottlingException",
+        format!("Too many requests at once ({why}); nothing was done, retry after a pause"),
+        true,
+    );
+    failure.retry_after = Some(RETRY_PAUSE);
+    failure
+}
+
+// ---- the rest ---------------------------------------------------------------------------------
+
+/// The principal may not do this.
+pub fn access_denied(principal: &Principal, operation: &str) -> Failure {
+    Failure::new(
+        Code::PermissionDenied,
+        "AccessDeniedException",
+        format!("{principal} is not authorized to perform: {operation}"),
+        false,
+    )
+}
+
+/// An operator's request that cannot be met now.
+pub fn operation_unavailable(why: String) -> Failure {
+    Failure::new(Code::Unavailable, "ServiceUnavailable", why, true)
+}
+
+/// Our own fault.
+pub fn internal(what: &str, cause: impl Display) -> Failure {
+    tracing::error!(%cause, what, "an invariant does not hold");
+    Failure::new(
+        Code::Internal,
+        "InternalServerError",
+        format!("The server could not {what}; its log says why under this request's id"),
+        false,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tombolo_client::ClientError;
+    use tombolo_item::Value;
+
+    fn seen(failure: Failure) -> ClientError {
+        ClientError::from_status(failure.into_status("id-1"), true)
+    }
+
+    #[test]
+    fn a_client_sees_reason_code_message_id_and_whether_to_retry() {
+        let error = seen(table_not_found("music"));
+        assert_eq!(error.code, Code::NotFound);
+        assert_eq!(error.reason, "ResourceNotFoundException");
+        assert_eq!(error.message, "Requested resource not found: Table: music not found");
+        assert_eq!(error.request_id, "id-1");
+        assert!(!error.retryable);
+        assert!(seen(overloaded("64 in flight")).retryable);
+    }
+
+    #[test]
+    fn a_failed_condition_carries_the_item() {
+        let item = Item([("pk".to_string(), Value::S("a".into()))].into());
+        let error = seen(condition_failed(Some(item.clone())));
+        assert!(error.is_condition_failed());
+        assert_eq!(error.message, "The conditional request failed");
+        assert_eq!(error.item.as_ref(), Some(&item));
+        assert_eq!(seen(condition_failed(None)).item, None);
+    }
+
+    #[test]
+    fn only_an_unknown_outcome_of_a_write_is_one() {
+        let timeout = |applied| RouteError::Timeout { applied, last: "no leader".into() };
+        let cases = [
+            (timeout(Uncertain::Unknown), true, "OutcomeUnknown", false),
+            (timeout(Uncertain::No), true, "RequestTimeout", true),
+            (timeout(Uncertain::Unknown), false, "RequestTimeout", true),
+            (RouteError::OutcomeUnknown("x".into()), true, "OutcomeUnknown", false),
+            (RouteError::OutcomeUnknown("x".into()), false, "ServiceUnavailable", true),
+            (RouteError::Overloaded("x".into()), true, "ThrottlingException", true),
+            (RouteError::Group(GroupError::Stopped), true, "ServiceUnavailable", true),
+            (RouteError::Group(GroupError::DiskFull("x".into())), true, "DiskFull", false),
+            (RouteError::Group(GroupError::Corrupt("x".into())), false, "CorruptData", false),
+            (RouteError::NoTable, true, "ResourceNotFoundException", false),
+        ];
+        for (error, writes, reason, retryable) in cases {
+            let text = format!("{error:?}");
+            let failure = from_route(error, "music", writes);
+            assert_eq!((failure.reason, failure.retryable), (reason, retryable), "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! One item: put, get, delete.
+
+use bytes::Bytes;
+use tombolo_group::{WriteOp, WriteOutcome, WriteResponse};
+use tombolo_item::{Item, Key, KeySchema};
+
+use super::Executor;
+use crate::door::RequestContext;
+use crate::errors::{self, Failure};
+use crate::operation::{Answer, DeleteItem, GetItem, PutItem};
+use crate::region::Region;
+
+/// A key from exactly its attributes.
+pub(super) fn key_from(schema: &KeySchema, mut attributes: Item) -> Result<Key, Failure> {
+    let mut take = |name: &str| attributes.0.remove(name).ok_or_else(errors::key_does_not_match);
+    let partition = take(&schema.partition.name)?;
+    let sort = match &schema.sort {
+        None => None,
+        Some(sort) => Some(take(&sort.name)?),
+    };
+    let fits = |kind: tombolo_item::KeyType, value: &tombolo_item::Value| {
+        use tombolo_item::{KeyType, Value};
+        matches!(
+            (kind, value),
+            (KeyType::S, Value::S(_)) | (KeyType::N, Value::N(_)) | (KeyType::B, Value::B(_))
+        )
+    };
+    let sort_fits = match (&schema.sort, &sort) {
+        (Some(attribute), Some(value)) => fits(attribute.kind, value),
+        _ => true,
+    };
+    if !attributes.0.is_empty() || !fits(schema.partition.kind, &partition) || !sort_fits {
+        return Err(errors::key_does_not_match());
+    }
+    let key = Key { partition, sort };
+    schema.check_key(&key).map_err(|error| errors::validation(error.to_string()))?;
+    Ok(key)
+}
+
+/// A stored item.
+pub(super) fn decode(bytes: &Bytes) -> Result<Item, Failure> {
+    Item::decode(bytes).map_err(|error| errors::internal("decode a stored item", error))
+}
+
+fn decode_some(bytes: Option<Bytes>) -> Result<Option<Item>, Failure> {
+    bytes.as_ref().map(decode).transpose()
+}
+
+/// The answer to a put or a delete.
+fn written(response: WriteResponse) -> Result<Answer, Failure> {
+    match response.outcome {
+        WriteOutcome::Written { old } | WriteOutcome::Unchanged { old } => Ok(Answer::Written {
+            old: decode_some(old)?,
+            stamp: response.stamp,
+            seq: response.seq,
+        }),
+        WriteOutcome::ConditionFailed { item } => {
+            Err(errors::condition_failed(decode_some(item)?))
+        }
+        WriteOutcome::Merged { .. } => {
+            Err(errors::internal("understand a partition's answer", "a merge answered a write"))
+        }
+    }
+}
+
+impl<R: Region> Executor<R> {
+    pub(super) async fn put_item(
+        &self,
+        context: &RequestContext,
+        put: PutItem,
+    ) -> Result<Answer, Failure> {
+        let PutItem { table: name, item, condition, return_old, return_on_failure } = put;
+        let table = self.serving(&name)?;
+        let invalid = |error: tombolo_item::ItemError| errors::validation(error.to_string());
+        let key = table.schema.key_of(&item).map_err(invalid)?;
+        item.validate().map_err(invalid)?;
+        let op = WriteOp::Put { item: item.encode(), condition, return_old, return_on_failure };
+        let response = self
+            .region
+            .write(&table, key, op, context.deadline)
+            .await
+            .map_err(|error| errors::from_route(error, &name, true))?;
+        written(response)
+    }
+
+    pub(super) async fn get_item(
+        &self,
+        context: &RequestContext,
+        get: GetItem,
+    ) -> Result<Answer, Failure> {
+        let GetItem { table: name, key, consistent } = get;
+        let table = self.serving(&name)?;
+        let key = key_from(&table.schema, key)?;
+        let response = self
+            .region
+            .read(&table, &key, consistent, context.deadline)
+            .await
+            .map_err(|error| errors::from_route(error, &name, false))?;
+        let item = decode_some(response.item)?;
+        Ok(Answer::Item(item.map(|item| (item, response.stamp))))
+    }
+
+    pub(super) async fn delete_item(
+        &self,
+        context: &RequestContext,
+        delete: DeleteItem,
+    ) -> Result<Answer, Failure> {
+        let DeleteItem { table: name, key, condition, return_old, return_on_failure } = delete;
+        let table = self.serving(&name)?;
+        let key = key_from(&table.schema, key)?;
+        let op = WriteOp::Delete { condition, return_old, return_on_failure };
+        let response = self
+            .region
+            .write(&table, key, op, context.deadline)
+            .await
+            .map_err(|error| errors::from_route(error, &name, true))?;
+        written(response)
+    }
+}

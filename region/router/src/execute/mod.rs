@@ -1,0 +1,89 @@
+//! Carries out operations.
+//!
+//! Always true: only an [`Authorized`] operation gets here, whatever protocol it came by; nothing
+//! here knows a protocol.
+
+mod items;
+mod page;
+mod streams;
+mod tables;
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tombolo_memds::{TableInfo, TableStatus};
+
+use crate::authorize::Authorized;
+use crate::door::RequestContext;
+use crate::errors::{self, Failure};
+use crate::operation::{Answer, Operation};
+use crate::operations::{Operations, OperationsError};
+use crate::region::Region;
+
+/// Carries out operations against a region.
+#[derive(Clone)]
+pub(crate) struct Executor<R> {
+    region: R,
+    operations: Arc<dyn Operations>,
+}
+
+impl<R: Region> Executor<R> {
+    pub(crate) fn new(region: R, operations: Arc<dyn Operations>) -> Self {
+        Self { region, operations }
+    }
+
+    /// Carries out one operation.
+    pub(crate) async fn execute(
+        &self,
+        context: &RequestContext,
+        operation: Authorized,
+    ) -> Result<Answer, Failure> {
+        match operation.into_operation() {
+            Operation::PutItem(put) => self.put_item(context, put).await,
+            Operation::GetItem(get) => self.get_item(context, get).await,
+            Operation::DeleteItem(delete) => self.delete_item(context, delete).await,
+            Operation::Query(query) => Box::pin(self.query(context, query)).await,
+            Operation::Scan(scan) => Box::pin(self.scan(context, scan)).await,
+            Operation::CreateTable(spec) => Box::pin(self.create_table(spec)).await,
+            Operation::DescribeTable(table) => self.describe_table(&table),
+            Operation::ListTables { after, limit } => Ok(self.list_tables(after, limit)),
+            Operation::DeleteTable(table) => Box::pin(self.delete_table(&table)).await,
+            Operation::DescribeStream(table) => Box::pin(self.describe_stream(&table)).await,
+            Operation::GetRecords(get) => Box::pin(self.get_records(get)).await,
+            Operation::Status => {
+                let report = self.operations.status().await.map_err(from_operations)?;
+                Ok(Answer::Status(Box::new(report)))
+            }
+            Operation::VerifyTable(table) => {
+                let table = self.serving(&table)?;
+                let events = self.operations.verify(table);
+                Ok(Answer::Verification(
+                    events.map(|event| event.map_err(from_operations)).boxed(),
+                ))
+            }
+        }
+    }
+
+    /// The table, whatever its state.
+    fn table(&self, name: &str) -> Result<Arc<TableInfo>, Failure> {
+        self.region.table(name).ok_or_else(|| errors::table_not_found(name))
+    }
+
+    /// The table, if it serves.
+    fn serving(&self, name: &str) -> Result<Arc<TableInfo>, Failure> {
+        let table = self.table(name)?;
+        match table.status {
+            TableStatus::Active => Ok(table),
+            TableStatus::Creating => Err(errors::table_not_active(name, "being created")),
+            TableStatus::Deleting => Err(errors::table_not_active(name, "being deleted")),
+        }
+    }
+}
+
+fn from_operations(error: OperationsError) -> Failure {
+    match error {
+        OperationsError::Unavailable(why) => errors::operation_unavailable(why),
+        OperationsError::Invalid(why) => errors::validation(why),
+        OperationsError::Internal(why) => errors::internal("carry out the operation", why),
+    }
+}

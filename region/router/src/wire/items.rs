@@ -1,0 +1,191 @@
+//! The service `Items`.
+
+use std::collections::BTreeMap;
+
+use tombolo_client::v1::items_server::Items;
+use tombolo_client::{convert, v1};
+use tombolo_item::{Item, Stamp};
+use tonic::{Request, Response, Status};
+
+use super::{Services, parse};
+use crate::errors::{self, Failure};
+use crate::operation::{
+    Answer, DeleteItem, GetItem, KeyCondition, Operation, Page, PutItem, Query, Scan,
+};
+use crate::region::Region;
+
+fn put_item(wire: v1::PutItemRequest) -> Result<Operation, Failure> {
+    parse::no_client_token(wire.client_request_token)?;
+    if wire.item.is_empty() {
+        return Err(errors::missing_parameter("item"));
+    }
+    Ok(Operation::PutItem(PutItem {
+        table: parse::table_name(wire.table_name)?,
+        item: parse::item(wire.item)?,
+        condition: parse::condition(
+            wire.condition_expression,
+            wire.expression_attribute_names,
+            wire.expression_attribute_values,
+        )?,
+        return_old: parse::return_values(wire.return_values)?,
+        return_on_failure: parse::return_on_failure(wire.return_values_on_condition_check_failure)?,
+    }))
+}
+
+fn get_item(wire: v1::GetItemRequest) -> Result<Operation, Failure> {
+    Ok(Operation::GetItem(GetItem {
+        table: parse::table_name(wire.table_name)?,
+        key: parse::key(wire.key)?,
+        consistent: wire.consistent_read,
+    }))
+}
+
+fn delete_item(wire: v1::DeleteItemRequest) -> Result<Operation, Failure> {
+    parse::no_client_token(wire.client_request_token)?;
+    Ok(Operation::DeleteItem(DeleteItem {
+        table: parse::table_name(wire.table_name)?,
+        key: parse::key(wire.key)?,
+        condition: parse::condition(
+            wire.condition_expression,
+            wire.expression_attribute_names,
+            wire.expression_attribute_values,
+        )?,
+        return_old: parse::return_values(wire.return_values)?,
+        return_on_failure: parse::return_on_failure(wire.return_values_on_condition_check_failure)?,
+    }))
+}
+
+fn query(wire: v1::QueryRequest) -> Result<Operation, Failure> {
+    let table = parse::table_name(wire.table_name)?;
+    let names = wire.expression_attribute_names;
+    let values = wire.expression_attribute_values;
+    let condition = match (wire.key_condition, wire.key_condition_expression) {
+        (None, None) => return Err(errors::key_condition_count(0)),
+        (Some(_), Some(_)) => return Err(errors::key_condition_count(2)),
+        (Some(condition), None) => {
+            if !names.is_empty() {
+                return Err(errors::placeholders_without_expression("ExpressionAttributeNames"));
+            }
+            if !values.is_empty() {
+                return Err(errors::placeholders_without_expression("ExpressionAttributeValues"));
+            }
+            let convert = |error: convert::ConvertError| errors::validation(error.to_string());
+            let partition =
+                condition.partition.ok_or_else(|| errors::missing_parameter("keyCondition.partition"))?;
+            KeyCondition::Parts {
+                partition: convert::value(partition).map_err(convert)?,
+                sort: condition.sort.map(convert::sort_condition).transpose().map_err(convert)?,
+            }
+        }
+        (None, Some(text)) => {
+            parse::expression_length("KeyConditionExpression", &text)?;
+            KeyCondition::Text { text, names, values: parse::values(values)? }
+        }
+    };
+    Ok(Operation::Query(Query {
+        table,
+        condition,
+        forward: wire.scan_index_forward.unwrap_or(true),
+        page: parse::page(wire.limit, wire.exclusive_start_key, wire.consistent_read)?,
+    }))
+}
+
+fn scan(wire: v1::ScanRequest) -> Result<Operation, Failure> {
+    Ok(Operation::Scan(Scan {
+        table: parse::table_name(wire.table_name)?,
+        page: parse::page(wire.limit, wire.exclusive_start_key, wire.consistent_read)?,
+    }))
+}
+
+/// The parts of an answer to a write, as put and delete print them.
+fn written(
+    answer: Answer,
+) -> Option<(BTreeMap<String, v1::AttributeValue>, Option<v1::Stamp>, u64)> {
+    match answer {
+        Answer::Written { old, stamp, seq } => {
+            Some((attributes(old), stamp.map(convert::stamp_to_wire), seq))
+        }
+        _ => None,
+    }
+}
+
+fn attributes(item: Option<Item>) -> BTreeMap<String, v1::AttributeValue> {
+    item.map(convert::item_to_wire).unwrap_or_default()
+}
+
+/// The parts of a page, as query and scan print them.
+fn page(answer: Answer) -> Option<(Vec<v1::Item>, BTreeMap<String, v1::AttributeValue>, u32, u32)> {
+    let Answer::Page(Page { items, last, scanned }) = answer else { return None };
+    let items: Vec<_> =
+        items.into_iter().map(|item| v1::Item { attributes: convert::item_to_wire(item) }).collect();
+    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+    Some((items, attributes(last), count, scanned))
+}
+
+fn found(item: Option<(Item, Option<Stamp>)>) -> v1::GetItemResponse {
+    match item {
+        None => v1::GetItemResponse::default(),
+        Some((item, stamp)) => v1::GetItemResponse {
+            item: convert::item_to_wire(item),
+            stamp: stamp.map(convert::stamp_to_wire),
+        },
+    }
+}
+
+#[tonic::async_trait]
+impl<R: Region> Items for Services<R> {
+    async fn put_item(
+        &self,
+        request: Request<v1::PutItemRequest>,
+    ) -> Result<Response<v1::PutItemResponse>, Status> {
+        self.answer(request, put_item, |answer| {
+            let (attributes, stamp, sequence) = written(answer)?;
+            Some(v1::PutItemResponse { attributes, stamp, sequence })
+        })
+        .await
+    }
+
+    async fn get_item(
+        &self,
+        request: Request<v1::GetItemRequest>,
+    ) -> Result<Response<v1::GetItemResponse>, Status> {
+        self.answer(request, get_item, |answer| match answer {
+            Answer::Item(item) => Some(found(item)),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn delete_item(
+        &self,
+        request: Request<v1::DeleteItemRequest>,
+    ) -> Result<Response<v1::DeleteItemResponse>, Status> {
+        self.answer(request, delete_item, |answer| {
+            let (attributes, stamp, sequence) = written(answer)?;
+            Some(v1::DeleteItemResponse { attributes, stamp, sequence })
+        })
+        .await
+    }
+
+    async fn query(
+        &self,
+        request: Request<v1::QueryRequest>,
+    ) -> Result<Response<v1::QueryResponse>, Status> {
+        self.answer(request, query, |answer| {
+            let (items, last_evaluated_key, count, scanned_count) = page(answer)?;
+            Some(v1::QueryResponse { items, last_evaluated_key, count, scanned_count })
+        })
+        .await
+    }
+
+    async fn scan(
+        &self,
+        request: Request<v1::ScanRequest>,
+    ) -> Result<Response<v1::ScanResponse>, Status> {
+        self.answer(request, scan, |answer| {
+            let (items, last_evaluated_key, count, scanned_count) = page(answer)?;
+            Some(v1::ScanResponse { items, last_evaluated_key, count, scanned_count })
+        })
+        .await
+    }
+}

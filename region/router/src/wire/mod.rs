@@ -1,0 +1,52 @@
+//! `tombolo.v1` over gRPC: messages to operations, answers to messages.
+//!
+//! Always true: a method does nothing but parse, pass the gate, execute, print.
+
+mod items;
+mod operations;
+mod parse;
+mod streams;
+mod tables;
+
+use tonic::{Request, Response, Status};
+
+use crate::authorize::authorize;
+use crate::door::RequestContext;
+use crate::errors::{self, Failure};
+use crate::execute::Executor;
+use crate::operation::{Answer, Operation};
+use crate::region::Region;
+
+/// The services of `tombolo.v1`.
+#[derive(Clone)]
+pub(crate) struct Services<R> {
+    executor: Executor<R>,
+}
+
+impl<R: Region> Services<R> {
+    pub(crate) fn new(executor: Executor<R>) -> Self {
+        Self { executor }
+    }
+
+    /// The way of every method.
+    async fn answer<Q, A>(
+        &self,
+        request: Request<Q>,
+        parse: impl FnOnce(Q) -> Result<Operation, Failure> + Send,
+        print: impl FnOnce(Answer) -> Option<A> + Send,
+    ) -> Result<Response<A>, Status> {
+        let context = RequestContext::of(&request);
+        let way = async {
+            let operation = parse(request.into_inner())?;
+            let operation = authorize(&context.principal, operation)?;
+            let answer = self.executor.execute(&context, operation).await?;
+            print(answer).ok_or_else(|| {
+                errors::internal("print the answer", "an operation gave another's answer")
+            })
+        };
+        match way.await {
+            Ok(message) => Ok(Response::new(message)),
+            Err(failure) => Err(failure.into_status(&context.id.to_string())),
+        }
+    }
+}
