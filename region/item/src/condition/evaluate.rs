@@ -1,0 +1,129 @@
+//! Asking a condition about an item.
+//!
+//! As in DynamoDB: a comparison with something that is not there, or of two different types, is false
+//! (`<>` is true); ordering is defined for strings, numbers and binary only.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use super::{Comparator, Condition, ExpressionError, Operand, Path, Step};
+use crate::number::Number;
+use crate::value::{Item, Value};
+
+impl Path {
+    pub fn find<'a>(&self, item: &'a Item) -> Option<&'a Value> {
+        let mut steps = self.0.iter();
+        let Some(Step::Attribute(first)) = steps.next() else { return None };
+        steps.try_fold(item.get(first)?, |value, step| match (value, step) {
+            (Value::M(map), Step::Attribute(name)) => map.get(name),
+            (Value::L(list), Step::Index(index)) => list.get(*index as usize),
+            _ => None,
+        })
+    }
+}
+
+impl Operand {
+    fn of<'a>(&'a self, item: &'a Item) -> Option<std::borrow::Cow<'a, Value>> {
+        use std::borrow::Cow::{Borrowed, Owned};
+        match self {
+            Self::Value(value) => Some(Borrowed(value)),
+            Self::Path(path) => path.find(item).map(Borrowed),
+            Self::Size(path) => {
+                let size = match path.find(item)? {
+                    Value::S(text) => text.len(),
+                    Value::B(bytes) => bytes.len(),
+                    Value::M(map) => map.len(),
+                    Value::L(list) => list.len(),
+                    Value::Ss(set) => set.len(),
+                    Value::Ns(set) => set.len(),
+                    Value::Bs(set) => set.len(),
+                    Value::N(_) | Value::Bool(_) | Value::Null => return None,
+                };
+                Some(Owned(Value::N(Number::from(size as u64))))
+            }
+        }
+    }
+}
+
+impl Condition {
+    /// Whether the condition holds; `None` is "there is no such item".
+    pub fn matches(&self, item: Option<&Item>) -> Result<bool, ExpressionError> {
+        static NOTHING: Item = Item(std::collections::BTreeMap::new());
+        Ok(self.holds(item.unwrap_or(&NOTHING)))
+    }
+
+    fn holds(&self, item: &Item) -> bool {
+        match self {
+            Self::Exists(path) => path.find(item).is_some(),
+            Self::NotExists(path) => path.find(item).is_none(),
+            Self::TypeIs(path, kind) => path.find(item).is_some_and(|v| v.type_name() == kind),
+            Self::BeginsWith(a, b) => match (a.of(item).as_deref(), b.of(item).as_deref()) {
+                (Some(Value::S(text)), Some(Value::S(prefix))) => text.starts_with(prefix.as_str()),
+                (Some(Value::B(bytes)), Some(Value::B(prefix))) => bytes.starts_with(prefix),
+                _ => false,
+            },
+            Self::Contains(a, b) => match (a.of(item).as_deref(), b.of(item).as_deref()) {
+                (Some(a), Some(b)) => contains(a, b),
+                _ => false,
+            },
+            Self::Compare(a, comparator, b) => {
+                match (a.of(item).as_deref(), b.of(item).as_deref()) {
+                    (Some(a), Some(b)) => compare(a, *comparator, b),
+                    _ => *comparator == Comparator::Ne,
+                }
+            }
+            Self::Between(value, low, high) => {
+                let (Some(value), Some(low), Some(high)) =
+                    (value.of(item), low.of(item), high.of(item))
+                else {
+                    return false;
+                };
+                compare(&value, Comparator::Ge, &low) && compare(&value, Comparator::Le, &high)
+            }
+            Self::In(value, list) => value.of(item).is_some_and(|value| {
+                list.iter().any(|other| other.of(item).is_some_and(|other| *value == *other))
+            }),
+            Self::Not(inner) => !inner.holds(item),
+            Self::And(a, b) => a.holds(item) && b.holds(item),
+            Self::Or(a, b) => a.holds(item) || b.holds(item),
+        }
+    }
+}
+
+fn contains(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::S(text), Value::S(part)) => text.contains(part.as_str()),
+        (Value::B(bytes), Value::B(part)) => contains_bytes(bytes, part),
+        (Value::L(list), value) => list.contains(value),
+        (Value::Ss(set), Value::S(text)) => set.contains(text),
+        (Value::Ns(set), Value::N(number)) => set.contains(number),
+        (Value::Bs(set), Value::B(bytes)) => set.contains(bytes),
+        _ => false,
+    }
+}
+
+fn contains_bytes(bytes: &Bytes, part: &Bytes) -> bool {
+    part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
+}
+
+fn compare(a: &Value, comparator: Comparator, b: &Value) -> bool {
+    match comparator {
+        Comparator::Eq => return a == b,
+        Comparator::Ne => return a != b,
+        _ => {}
+    }
+    let order = match (a, b) {
+        (Value::S(a), Value::S(b)) => a.cmp(b),
+        (Value::N(a), Value::N(b)) => a.cmp(b),
+        (Value::B(a), Value::B(b)) => a.cmp(b),
+        _ => return false,
+    };
+    match comparator {
+        Comparator::Lt => order == Ordering::Less,
+        Comparator::Le => order != Ordering::Greater,
+        Comparator::Gt => order == Ordering::Greater,
+        Comparator::Ge => order != Ordering::Less,
+        Comparator::Eq | Comparator::Ne => order == Ordering::Equal,
+    }
+}

@@ -1,0 +1,233 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::key::{KeyAttribute, KeySchema, KeyType, SortCondition};
+use crate::value::Item;
+
+fn item() -> Item {
+    crate::json::item_from_json(&serde_json::json!({
+        "s": {"S": "hello"},
+        "n": {"N": "10"},
+        "b": {"B": "AAEC"},
+        "l": {"L": [{"N": "1"}, {"M": {"x": {"S": "deep"}}}]},
+        "m": {"M": {"a": {"BOOL": true}}},
+        "ss": {"SS": ["a", "b"]},
+        "nil": {"NULL": true},
+    }))
+    .expect("a legal item")
+}
+
+fn values() -> BTreeMap<String, Value> {
+    [
+        (":s", Value::S("hello".into())),
+        (":he", Value::S("he".into())),
+        (":a", Value::S("a".into())),
+        (":five", Value::N("5".parse().unwrap())),
+        (":ten", Value::N("10.0".parse().unwrap())),
+        (":N", Value::S("N".into())),
+    ]
+    .into_iter()
+    .map(|(k, v)| (k.to_owned(), v))
+    .collect()
+}
+
+fn check(text: &str) -> Result<bool, String> {
+    let all = values();
+    let used: BTreeMap<_, _> = all
+        .into_iter()
+        .filter(|(k, _)| text.split(|c: char| !c.is_alphanumeric() && c != ':').any(|t| t == k))
+        .collect();
+    let names: BTreeMap<String, String> =
+        if text.contains("#n") { [("#n".into(), "n".into())].into() } else { BTreeMap::new() };
+    let condition = parse(text, &names, &used).map_err(|e| e.to_string())?;
+    condition.matches(Some(&item())).map_err(|e| e.to_string())
+}
+
+#[test]
+fn conditions_hold_as_the_guide_says() {
+    for (text, holds) in [
+        ("attribute_exists(s)", true),
+        ("attribute_exists(zz)", false),
+        ("attribute_not_exists(zz)", true),
+        ("attribute_exists(l[1].x)", true),
+        ("attribute_exists(l[2])", false),
+        ("s = :s", true),
+        ("s <> :s", false),
+        ("zz <> :s", true),
+        ("zz = :s", false),
+        ("n = :ten", true),
+        ("#n >= :five", true),
+        ("n < :five", false),
+        ("n < :s", false),
+        ("n > :five AND s = :he", false),
+        ("n < :five OR s = :s", true),
+        ("NOT n < :five", true),
+        ("not (n < :five or s = :he)", true),
+        // NOT binds tighter than AND, AND tighter than OR.
+        ("s = :s OR s = :he AND n < :five", true),
+        ("(s = :s OR s = :he) AND n < :five", false),
+        ("NOT s = :he AND n = :ten", true),
+        ("n BETWEEN :five AND :ten", true),
+        ("n BETWEEN :five AND :ten AND s = :he", false),
+        ("n IN (:five, :ten)", true),
+        ("s IN (:he)", false),
+        ("begins_with(s, :he)", true),
+        ("begins_with(n, :he)", false),
+        ("contains(s, :he)", true),
+        ("contains(ss, :a)", true),
+        ("contains(l, :five)", false),
+        ("attribute_type(n, :N)", true),
+        ("attribute_type(s, :N)", false),
+        ("size(s) = :five", true),
+        ("size(n) = :five", false),
+        ("size(ss) < :five", true),
+        ("m.a = m.a", true),
+    ] {
+        assert_eq!(check(text), Ok(holds), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_item_has_no_attributes() {
+    let parse = |text| parse(text, &BTreeMap::new(), &BTreeMap::new()).expect("a legal condition");
+    assert_eq!(parse("attribute_not_exists(pk)").matches(None), Ok(true));
+    assert_eq!(parse("attribute_exists(pk)").matches(None), Ok(false));
+}
+
+/// The texts are those that DynamoDB's documentation and users' reports show.
+#[test]
+fn errors_say_what_is_wrong_in_dynamodbs_words() {
+    for (text, said) in [
+        ("", "Invalid ConditionExpression: The expression can not be empty;"),
+        ("s = ", "Invalid ConditionExpression: Syntax error; token: \"<EOF>\", near: \"= \""),
+        ("s == :s", "Syntax error; token: \"=\", near: \"== :s\""),
+        ("s ? :s", "Syntax error; token: \"?\", near: \"s ?\""),
+        (
+            "s = :undefined",
+            "An expression attribute value used in expression is not defined; attribute value: :undefined",
+        ),
+        (
+            "#undefined = :s",
+            "An expression attribute name used in the document path is not defined; attribute name: #undefined",
+        ),
+        ("foo(s)", "Invalid function name; function: foo"),
+        (
+            "begins_with(s)",
+            "Incorrect number of operands for operator or function; operator or function: begins_with, number of operands: 1",
+        ),
+        ("attribute_exists(:s)", "requires a document path"),
+        (
+            "begins_with(s, :five)",
+            "Incorrect operand type for operator or function; operator or function: begins_with, operand type: N",
+        ),
+        (
+            "n BETWEEN :ten AND :five",
+            "requires upper bound to be greater than or equal to lower bound",
+        ),
+        ("(s = :s", "Syntax error; token: \"<EOF>\""),
+        ("s = :s)", "Syntax error; token: \")\""),
+        ("AND s = :s", "Syntax error; token: \"AND\""),
+        ("l[x] = :s", "Syntax error; token: \"x\""),
+    ] {
+        let error = check(text).expect_err(text);
+        assert!(error.contains(said), "{text}: {error}");
+    }
+}
+
+#[test]
+fn unused_names_and_values_are_errors() {
+    let values = values();
+    let error = parse("attribute_exists(a)", &BTreeMap::new(), &values).expect_err("unused");
+    assert!(
+        error.to_string().starts_with(
+            "Value provided in ExpressionAttributeValues unused in expressions: keys: {:N, :a"
+        ),
+        "{error}"
+    );
+    let names = [("#x".to_owned(), "x".to_owned())].into();
+    let error = parse("attribute_exists(a)", &names, &BTreeMap::new()).expect_err("unused");
+    assert_eq!(
+        error.to_string(),
+        "Value provided in ExpressionAttributeNames unused in expressions: keys: {#x}"
+    );
+}
+
+#[test]
+fn limits_hold_on_both_sides() {
+    let none = BTreeMap::new();
+    let parse = |text: &str| parse(text, &none, &BTreeMap::new()).map(|_| ());
+    let terms = |n| vec!["a = b"; n].join(" OR ");
+    assert_eq!(parse(&terms(150)), Ok(()), "150 comparisons and 149 ORs");
+    assert!(parse(&terms(151)).unwrap_err().to_string().contains("too many operators"));
+    let pad = |n: usize| format!("{}a = b", " ".repeat(n - 5));
+    assert_eq!(parse(&pad(4096)), Ok(()));
+    assert!(parse(&pad(4097)).unwrap_err().to_string().contains("maximum allowed size"));
+    let nest = |n| format!("{}a = b{}", "(".repeat(n), ")".repeat(n));
+    assert_eq!(parse(&nest(128)), Ok(()));
+    assert!(parse(&nest(129)).unwrap_err().to_string().contains("nested deeper"));
+    assert!(parse(&nest(2_000)).is_err());
+    let list = |n| format!("a IN ({})", vec!["b"; n].join(","));
+    assert_eq!(parse(&list(100)), Ok(()));
+    assert!(parse(&list(101)).unwrap_err().to_string().contains("too many operands"));
+}
+
+#[test]
+fn key_conditions_give_partition_and_sort() {
+    let schema = KeySchema {
+        partition: KeyAttribute { name: "s".into(), kind: KeyType::S },
+        sort: Some(KeyAttribute { name: "n".into(), kind: KeyType::N }),
+    };
+    let (names, values) = (BTreeMap::new(), values());
+    let parse = |text: &str| {
+        let mut substitutions = Substitutions::new(&names, &values);
+        parse_key_condition(text, &mut substitutions, &schema).map_err(|e| e.to_string())
+    };
+    let (s, five, ten) =
+        (Value::S("hello".into()), values[":five"].clone(), values[":ten"].clone());
+    assert_eq!(parse("s = :s"), Ok((s.clone(), None)));
+    assert_eq!(
+        parse("n > :five AND s = :s"),
+        Ok((s.clone(), Some(SortCondition::Gt(five.clone()))))
+    );
+    assert_eq!(
+        parse("s = :s AND n BETWEEN :five AND :ten"),
+        Ok((s.clone(), Some(SortCondition::Between(five.clone(), ten))))
+    );
+    assert_eq!(parse(":s = s AND :five > n"), Ok((s, Some(SortCondition::Lt(five)))));
+    for (text, said) in [
+        ("n = :five", "Query condition missed key schema element: s"),
+        ("s > :s", "Query key condition not supported"),
+        ("s = :s AND zz = :five", "Query condition missed key schema element: zz"),
+        ("s = :s OR n = :five", "Invalid operator used in KeyConditionExpression: OR"),
+        ("s = :s AND n = :five AND n > :five", "must only contain one condition per key"),
+        ("s = :s AND n <> :five", "Invalid operator used in KeyConditionExpression: <>"),
+        ("s = :s AND n.x = :five", "nested attributes"),
+    ] {
+        let error = parse(text).expect_err(text);
+        assert!(error.contains(said), "{text}: {error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_condition_or_an_error(text in ".{0,200}") {
+        let _ = parse(&text, &BTreeMap::new(), &BTreeMap::new());
+    }
+
+    #[test]
+    fn any_tokens_are_a_condition_or_an_error(
+        words in proptest::collection::vec(prop_oneof![
+            Just("a"), Just("b.c"), Just("[1]"), Just("("), Just(")"), Just("AND"), Just("OR"), Just("NOT"),
+            Just("="), Just("<>"), Just("<="), Just(","), Just(":v"), Just("size("), Just("contains("),
+            Just("attribute_exists("), Just("BETWEEN"), Just("IN"), Just("#n"),
+        ], 0..40)
+    ) {
+        let names = [("#n".to_owned(), "n".to_owned())].into();
+        let values = [(":v".to_owned(), Value::S("x".into()))].into();
+        if let Ok(condition) = parse(&words.join(" "), &names, &values) {
+            let _ = condition.matches(Some(&item()));
+        }
+    }
+}
