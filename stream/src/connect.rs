@@ -78,8 +78,9 @@ impl Connection {
     /// Waits until the connection stands.
     pub async fn up(&self) -> Link {
         let mut state = self.state.clone();
-        match state.wait_for(|link| link.up).await {
-            Ok(link) => *link,
+        let up = state.wait_for(|link| link.up).await.map(|link| *link);
+        match up {
+            Ok(link) => link,
             // The client is gone with its callback; nothing will ever come up.
             Err(_) => std::future::pending().await,
         }
@@ -88,7 +89,8 @@ impl Connection {
     /// Waits until the connection of `epoch` is lost (or was replaced by another).
     pub async fn lost(&self, epoch: u64) {
         let mut state = self.state.clone();
-        if state.wait_for(|link| !link.up || link.epoch != epoch).await.is_err() {
+        let gone = state.wait_for(|link| !link.up || link.epoch != epoch).await.is_err();
+        if gone {
             std::future::pending::<()>().await;
         }
     }

@@ -19,14 +19,16 @@
 //! Deliberately absent: durable JetStream consumers, acknowledgements from consumers to the broker,
 //! any trimming, any conversion of records into something the log does not hold.
 //!
-//! In reading order: [`subject`] (names), [`head`] (headers), [`repl`] and [`people`] (bodies),
-//! [`chain`] (the check), [`connect`] (the connection), then the publisher and the subscriber;
+//! In reading order: [`subject`] (names), [`head`] (headers), [`repl`], [`people`] and [`face`]
+//! (bodies), [`chain`] (the check), [`connect`] (the connection), then the publisher and the subscriber;
 //! [`metrics`] and [`error`] on the side.
 
 pub mod chain;
 pub mod connect;
 pub mod error;
+pub mod face;
 pub mod head;
+mod jet;
 pub mod metrics;
 pub mod people;
 pub mod repl;
@@ -37,11 +39,12 @@ pub mod publisher;
 #[cfg(feature = "subscriber")]
 pub mod subscriber;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "publisher"))]
 mod testkit;
 
 pub use chain::Position;
 pub use error::{MessageError, StreamError};
+pub use face::TableFace;
 pub use repl::{ReplMessage, Stub};
 pub use subject::Family;
 

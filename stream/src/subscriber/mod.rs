@@ -14,7 +14,7 @@
 mod broker;
 pub mod fetch;
 pub mod shard;
-#[cfg(test)]
+#[cfg(all(test, feature = "publisher"))]
 mod tests;
 mod worker;
 

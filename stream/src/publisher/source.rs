@@ -1,0 +1,32 @@
+//! What the publisher needs of a shard that this node leads: its log and where it ends.
+//!
+//! Always true: only committed and applied records are read, so whatever is published is history.
+
+use crate::chain::Position;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tombolo_item::{Shard, TableId};
+
+/// Records read from a log.
+#[derive(Debug, Clone, Default)]
+pub struct LogSlice {
+    /// Canonical change records with their sequence numbers, consecutive.
+    pub records: Vec<(u64, Bytes)>,
+    /// The first record the log still has (one past the newest when it has none).
+    pub oldest_seq: u64,
+}
+
+/// A shard led by this node.
+pub trait LedShard: Send + Sync + 'static {
+    fn table(&self) -> TableId;
+    fn shard(&self) -> Shard;
+    /// The newest applied record.
+    fn head(&self) -> Position;
+    /// Completes when the head is past `seq`.
+    fn past(&self, seq: u64) -> BoxFuture<'_, ()>;
+    /// Records from `from` on, at least one if there is one, about `bytes_max` at most. May read a
+    /// disk: large reads are made on a thread that may block.
+    fn read(&self, from: u64, bytes_max: usize) -> Result<LogSlice, String>;
+    /// Whether this node still leads it.
+    fn leads(&self) -> bool;
+}
