@@ -41,9 +41,6 @@ impl Window {
         if self.keep_log { self.unsealed_bytes } else { 0 }
     }
 
-    pub(crate) fn sealed(&self) -> u64 {
-        self.sealed
-    }
 
     /// Records that no sealed log holds.
     pub(crate) fn unsealed(&self) -> Vec<(u64, Bytes)> {

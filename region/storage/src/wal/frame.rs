@@ -14,7 +14,8 @@
 //!     50      …  body
 //! ```
 //! Bodies: entry = kind u8 ‖ context length u32 ‖ context ‖ data; hard state = vote u64 ‖ commit u64
-//! (its term is in the header); base = generation u64 ‖ membership; drop and mark are empty.
+//! (its term is in the header); base = 1 if it forgets all older entries of the group, else 0 ‖
+//! generation u64 ‖ membership; drop and mark are empty.
 //!
 //! Always true: the segment's number is inside the checksum, so what a recycled segment still holds
 //! from an earlier life is never valid; the field at 38 tells a torn tail (a later record of the
@@ -42,6 +43,8 @@ pub(super) struct Place {
     pub(super) segment: u64,
     pub(super) lsn: u64,
     pub(super) synced_from: u64,
+    /// For a base: it forgets all older entries of its group.
+    pub(super) forgets: bool,
 }
 
 /// A frame that passed its checksum.
@@ -51,6 +54,8 @@ pub(super) struct Frame {
     pub(super) synced_from: u64,
     /// `None` for a mark.
     pub(super) record: Option<WalRecord>,
+    /// A base that forgets all older entries of its group.
+    pub(super) forgets: bool,
     /// Header and body.
     pub(super) bytes: usize,
 }
@@ -71,7 +76,7 @@ pub(super) fn size(record: &WalRecord) -> usize {
         + match record {
             WalRecord::Entry { entry, .. } => 5 + entry.context.len() + entry.data.len(),
             WalRecord::HardState { .. } => 16,
-            WalRecord::Base { base, .. } => 8 + base.conf.len(),
+            WalRecord::Base { base, .. } => 9 + base.conf.len(),
             WalRecord::Drop { .. } => 0,
         }
 }
@@ -105,6 +110,7 @@ pub(super) fn encode(record: Option<&WalRecord>, place: Place, out: &mut Vec<u8>
             out.extend_from_slice(&state.commit.to_be_bytes());
         }
         Some(WalRecord::Base { base, .. }) => {
+            out.push(u8::from(place.forgets));
             out.extend_from_slice(&base.generation.to_be_bytes());
             out.extend_from_slice(&base.conf);
         }
@@ -148,6 +154,7 @@ pub(super) fn decode(segment: u64, bytes: &[u8]) -> Result<Frame, Bad> {
     }
     let group = GroupId(u64_at(6));
     let (index, term) = (u64_at(14), u64_at(22));
+    let mut forgets = false;
     let record = match header[1] {
         ENTRY => Some(WalRecord::Entry { group, entry: entry(index, term, body)? }),
         HARD_STATE => {
@@ -155,9 +162,10 @@ pub(super) fn decode(segment: u64, bytes: &[u8]) -> Result<Frame, Bad> {
             Some(WalRecord::HardState { group, state: HardState { term, vote, commit } })
         }
         BASE => {
-            let Some((generation, conf)) = body.split_first_chunk::<8>() else {
+            let Some((&[flag, ref generation @ ..], conf)) = body.split_first_chunk::<9>() else {
                 return Err(Bad::Damaged("a base without its generation"));
             };
+            forgets = flag != 0;
             let generation = u64::from_be_bytes(*generation);
             let conf = Bytes::copy_from_slice(conf);
             Some(WalRecord::Base { group, base: LogBase { index, term, generation, conf } })
@@ -166,7 +174,7 @@ pub(super) fn decode(segment: u64, bytes: &[u8]) -> Result<Frame, Bad> {
         MARK => None,
         _ => return Err(Bad::Damaged("a record of unknown kind")),
     };
-    Ok(Frame { lsn: u64_at(30), synced_from: u64_at(38), record, bytes: HEADER + length })
+    Ok(Frame { lsn: u64_at(30), synced_from: u64_at(38), record, forgets, bytes: HEADER + length })
 }
 
 fn entry(index: u64, term: u64, body: &[u8]) -> Result<LogEntry, Bad> {
@@ -204,7 +212,7 @@ fn checksum(segment: u64, header: &[u8], body: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    const PLACE: Place = Place { segment: 3, lsn: 0x0102, synced_from: 0x0101 };
+    const PLACE: Place = Place { segment: 3, lsn: 0x0102, synced_from: 0x0101, forgets: true };
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -242,7 +250,7 @@ mod tests {
         let golden = [
             "01010000000b00000000000000100000000000000007000000000000000200000000000001020000000000000101CRC01000000026378646174 61",
             "01020000001000000000000000100000000000000000000000000000000200000000000001020000000000000101CRC00000000000000050000000000000006",
-            "01030000000c00000000000000100000000000000006000000000000000100000000000001020000000000000101CRC0000000000000009636f6e66",
+            "01030000000d00000000000000100000000000000006000000000000000100000000000001020000000000000101CRC010000000000000009636f6e66",
             "01040000000000000000000000100000000000000000000000000000000000000000000001020000000000000101CRC",
         ];
         let crcs = ["CRC0", "CRC1", "CRC2", "CRC3"];
@@ -262,6 +270,7 @@ mod tests {
             let frame = decode(3, &bytes).unwrap();
             assert_eq!(frame.record.as_ref(), Some(&record));
             assert_eq!((frame.lsn, frame.synced_from), (PLACE.lsn, PLACE.synced_from));
+            assert_eq!(frame.forgets, matches!(record, WalRecord::Base { .. }));
         }
         let mut mark = Vec::new();
         encode(None, PLACE, &mut mark);

@@ -51,12 +51,24 @@ impl Tail {
                 Ok(if entry.index <= self.base { self } else { Self { last: entry.index, ..self } })
             }
             WalRecord::Base { base, .. } => {
-                let switched = self.generation.is_some_and(|old| old != base.generation);
-                let last = if switched { base.index } else { self.last.max(base.index) };
+                let last =
+                    if self.forgets(record) { base.index } else { self.last.max(base.index) };
                 Ok(Self { base: base.index, generation: Some(base.generation), last })
             }
             WalRecord::Drop { .. } => Ok(Self::EMPTY),
             WalRecord::HardState { .. } => Ok(self),
+        }
+    }
+
+    /// Whether `record` is a base of another generation: a snapshot was installed, and all older
+    /// entries are void. The flag is written into the log, because the base before it may be
+    /// recycled when the log is read.
+    pub(super) fn forgets(self, record: &WalRecord) -> bool {
+        match record {
+            WalRecord::Base { base, .. } => {
+                self.generation.is_some_and(|old| old != base.generation)
+            }
+            _ => false,
         }
     }
 
@@ -71,8 +83,8 @@ impl Groups {
         Tail { base, generation, last: known.runs.back().map_or(base, |r| r.last.max(base)) }
     }
 
-    /// Notes a record that is durable in `segment`.
-    pub(super) fn note(&mut self, record: &WalRecord, segment: u64) {
+    /// Notes a record that is durable in `segment`; `forgets`: a base before which all entries go.
+    pub(super) fn note(&mut self, record: &WalRecord, segment: u64, forgets: bool) {
         if let WalRecord::Drop { group } = record {
             self.0.remove(group);
             return;
@@ -95,9 +107,7 @@ impl Groups {
             }
             WalRecord::HardState { state, .. } => known.hard_state = Some((*state, segment)),
             WalRecord::Base { base, .. } => {
-                let switched =
-                    known.base.as_ref().is_some_and(|(old, _)| old.generation != base.generation);
-                if switched {
+                if forgets {
                     known.runs.clear();
                 }
                 while known.runs.front().is_some_and(|run| run.last <= base.index) {
@@ -168,12 +178,12 @@ mod tests {
     #[test]
     fn entries_pin_until_a_base_covers_them() {
         let mut groups = Groups::default();
-        (1..=10).for_each(|i| groups.note(&entry(i), 1));
-        (11..=20).for_each(|i| groups.note(&entry(i), 2));
+        (1..=10).for_each(|i| groups.note(&entry(i), 1, false));
+        (11..=20).for_each(|i| groups.note(&entry(i), 2, false));
         assert_eq!(groups.pinning(1), [G]);
-        groups.note(&base(9, 0), 2);
+        groups.note(&base(9, 0), 2, false);
         assert!(groups.is_pinned(1));
-        groups.note(&base(10, 0), 2);
+        groups.note(&base(10, 0), 2, false);
         assert!(!groups.is_pinned(1));
         assert!(groups.is_pinned(2));
         assert!(groups.only_in(1).is_empty());
@@ -183,8 +193,8 @@ mod tests {
     #[test]
     fn replaced_entries_do_not_pin() {
         let mut groups = Groups::default();
-        (1..=10).for_each(|i| groups.note(&entry(i), 1));
-        groups.note(&entry(1), 2);
+        (1..=10).for_each(|i| groups.note(&entry(i), 1, false));
+        groups.note(&entry(1), 2, false);
         assert!(!groups.is_pinned(1));
         assert_eq!(groups.tail(G).last, 1);
     }
@@ -192,9 +202,9 @@ mod tests {
     #[test]
     fn an_installed_snapshot_forgets_all_older_entries() {
         let mut groups = Groups::default();
-        groups.note(&base(0, 1), 1);
-        (1..=10).for_each(|i| groups.note(&entry(i), 1));
-        groups.note(&base(5, 2), 2);
+        groups.note(&base(0, 1), 1, false);
+        (1..=10).for_each(|i| groups.note(&entry(i), 1, false));
+        groups.note(&base(5, 2), 2, true);
         assert!(!groups.is_pinned(1));
         assert_eq!(groups.tail(G), Tail { base: 5, generation: Some(2), last: 5 });
     }
@@ -203,10 +213,10 @@ mod tests {
     fn an_idle_groups_state_is_found_in_its_segment() {
         let mut groups = Groups::default();
         let state = HardState { term: 3, vote: 1, commit: 0 };
-        groups.note(&WalRecord::HardState { group: G, state }, 1);
-        groups.note(&base(0, 1), 1);
+        groups.note(&WalRecord::HardState { group: G, state }, 1, false);
+        groups.note(&base(0, 1), 1, false);
         assert_eq!(groups.only_in(1).len(), 2);
-        groups.note(&WalRecord::Drop { group: G }, 2);
+        groups.note(&WalRecord::Drop { group: G }, 2, false);
         assert!(groups.only_in(2).is_empty());
     }
 

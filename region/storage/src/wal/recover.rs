@@ -38,20 +38,23 @@ pub(super) fn recover(dir: &Path) -> Result<Found, StorageError> {
         spares,
     };
     let mut heads = Vec::new();
-    for (number, path) in &files {
+    for (at, (number, path)) in files.iter().enumerate() {
         heads.push(head(path, *number)?);
+        if at > 0 && files[at - 1].0 + 1 != *number {
+            let reason = format!("segments after {} are missing before it", files[at - 1].0);
+            return Err(damaged(path, 0, reason));
+        }
     }
     for (at, (number, path)) in files.iter().enumerate() {
         let (mut file, size, before) = open(path, *number)?;
         if at == 0 {
             found.recovered.last_lsn = before;
-        } else if found.recovered.last_lsn != before || files[at - 1].0 + 1 != *number {
+        } else if found.recovered.last_lsn != before {
             return Err(damaged(
                 path,
                 0,
                 format!(
-                    "it continues after record {before}, the segments before it end at {}: a \
-                     segment is missing",
+                    "it continues after record {before}, the segment before it ends at {}",
                     found.recovered.last_lsn
                 ),
             ));
@@ -63,6 +66,7 @@ pub(super) fn recover(dir: &Path) -> Result<Found, StorageError> {
         file.sync_data().map_err(|e| StorageError::fatal("sync the log segment", path, e))?;
         found.segments.push(SegmentFile { number: *number, path: path.clone(), size, before });
     }
+    check_groups(&found, dir)?;
     crate::files::sync_dir(dir)?;
     Ok(found)
 }
@@ -104,7 +108,7 @@ fn read_segment(
         let reason = match frame::decode(number, &bytes[at..]) {
             Ok(frame) if frame.lsn == next => {
                 if let Some(record) = frame.record {
-                    take(path, at, record, number, found)?;
+                    take(record, number, frame.forgets, found);
                 }
                 found.recovered.last_lsn = next;
                 found.recovered.records += 1;
@@ -178,22 +182,19 @@ fn torn_tail(
     Ok(torn)
 }
 
-fn take(
-    path: &Path,
-    at: usize,
-    record: WalRecord,
-    segment: u64,
-    found: &mut Found,
-) -> Result<(), StorageError> {
+/// Takes one record in. A hole may show for a while: the entries in it were in recycled segments, and
+/// the base that covers them comes later.
+fn take(record: WalRecord, segment: u64, forgets: bool, found: &mut Found) {
     let group = record.group();
-    found.groups.tail(group).after(&record).map_err(|reason| damaged(path, at, reason))?;
-    found.groups.note(&record, segment);
+    found.groups.note(&record, segment, forgets);
     let groups: &mut BTreeMap<GroupId, RecoveredGroup> = &mut found.recovered.groups;
     match record {
         WalRecord::Entry { entry, .. } => {
             let known = groups.entry(group).or_default();
             if entry.index > known.base.index {
-                known.entries.truncate((entry.index - known.base.index - 1) as usize);
+                while known.entries.last().is_some_and(|last| last.index >= entry.index) {
+                    known.entries.pop();
+                }
                 known.entries.push(entry);
             }
         }
@@ -201,14 +202,26 @@ fn take(
             groups.entry(group).or_default().hard_state = state;
         }
         WalRecord::Base { base, .. } => {
-            // The table of groups knows whether this base switched generations.
-            let last = found.groups.tail(group).last;
             let known = groups.entry(group).or_default();
-            known.entries.retain(|e| e.index > base.index && e.index <= last);
+            known.entries.retain(|e| e.index > base.index && !forgets);
             known.base = base;
         }
         WalRecord::Drop { .. } => {
             groups.remove(&group);
+        }
+    }
+}
+
+/// In the end each group's entries follow its base without a hole.
+fn check_groups(found: &Found, dir: &Path) -> Result<(), StorageError> {
+    for (id, group) in &found.recovered.groups {
+        let indexes = group.entries.iter().map(|e| e.index);
+        if let Some((wanted, _)) = (group.base.index + 1..).zip(indexes).find(|(w, i)| w != i) {
+            let reason = format!(
+                "entry {wanted} of group {id} is missing; its base is {}",
+                group.base.index
+            );
+            return Err(damaged(dir, 0, reason));
         }
     }
     Ok(())

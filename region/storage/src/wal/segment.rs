@@ -157,7 +157,7 @@ mod tests {
     fn golden_header() {
         let header = encode_header(2, 0x1234);
         let hex: String = header[..28].iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "544d424c57414c0100000000000000020000000000001234CRCH");
+        assert_eq!(hex, "544d424c57414c0100000000000000020000000000001234a1a59b4a");
         assert!(header[28..].iter().all(|b| *b == 0));
     }
 

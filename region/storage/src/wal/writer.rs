@@ -206,11 +206,14 @@ struct Writer {
     _lock: files::LockFile,
 }
 
+/// Where a record went, and whether it is a base that forgets older entries.
+type Noted = (u64, bool);
+
 /// A job of a batch on its way to an answer.
 enum Step {
     Refused(Done, StorageError),
     /// Its frames are in the buffer or in a segment.
-    Placed { job: Job, segments: Vec<u64>, last_lsn: u64 },
+    Placed { job: Job, places: Vec<Noted>, last_lsn: u64 },
 }
 
 impl Writer {
@@ -272,7 +275,7 @@ impl Writer {
         let mut steps = Vec::with_capacity(jobs.len());
         for job in jobs {
             steps.push(match self.place(&job.records, &mut tails) {
-                Ok(segments) => Step::Placed { job, segments, last_lsn: self.lsn },
+                Ok(places) => Step::Placed { job, places, last_lsn: self.lsn },
                 Err(e) => {
                     self.note_refused(&job.records, &e);
                     Step::Refused(job.done, e)
@@ -292,8 +295,8 @@ impl Writer {
                     self.note_refused(&job.records, &e);
                     (job.done, Err(e))
                 }
-                (Step::Placed { job, segments, .. }, _) => {
-                    self.note_kept(&job.records, &segments);
+                (Step::Placed { job, places, .. }, _) => {
+                    self.note_kept(&job.records, &places);
                     (job.done, Ok(()))
                 }
             });
@@ -312,10 +315,10 @@ impl Writer {
         }
     }
 
-    fn note_kept(&mut self, records: &[WalRecord], segments: &[u64]) {
+    fn note_kept(&mut self, records: &[WalRecord], places: &[Noted]) {
         let mut book = self.shared.book.lock();
-        for (record, segment) in records.iter().zip(segments) {
-            book.groups.note(record, *segment);
+        for (record, (segment, forgets)) in records.iter().zip(places) {
+            book.groups.note(record, *segment, *forgets);
             match record {
                 WalRecord::Entry { group, .. } => {
                     self.refused.remove(group);
@@ -329,19 +332,19 @@ impl Writer {
     }
 
     /// Puts all of `records` into the buffer, over as many segments as they need, or nothing.
-    /// Returns the segment of each.
+    /// Returns where each went.
     fn place(
         &mut self,
         records: &[WalRecord],
         tails: &mut BTreeMap<GroupId, Tail>,
-    ) -> Result<Vec<u64>, StorageError> {
+    ) -> Result<Vec<Noted>, StorageError> {
         if let Some(e) = self.failure.as_ref().or(self.batch_error.as_ref()) {
             return Err(e.clone());
         }
-        let moved = self.moved_tails(records, tails)?;
+        let (moved, forgets) = self.moved_tails(records, tails)?;
         self.make_room(records)?;
-        let mut segments = Vec::with_capacity(records.len());
-        for record in records {
+        let mut places = Vec::with_capacity(records.len());
+        for (record, forgets) in records.iter().zip(forgets) {
             let size = frame::size(record) as u64;
             if self.room() < size
                 && let Err(e) = self.roll()
@@ -352,20 +355,22 @@ impl Writer {
             let number = self.active.as_ref().map_or(0, |a| a.number);
             self.lsn += 1;
             let place =
-                Place { segment: number, lsn: self.lsn, synced_from: self.durable + 1 };
+                Place { segment: number, lsn: self.lsn, synced_from: self.durable + 1, forgets };
             frame::encode(Some(record), place, &mut self.buffer);
-            segments.push(number);
+            places.push((number, forgets));
         }
         tails.extend(moved);
-        Ok(segments)
+        Ok(places)
     }
 
-    /// Where the groups' logs end after `records`, or why they do not fit.
+    /// Where the groups' logs end after `records` and which of them forget older entries, or why
+    /// they do not fit.
     fn moved_tails(
         &self,
         records: &[WalRecord],
         tails: &BTreeMap<GroupId, Tail>,
-    ) -> Result<BTreeMap<GroupId, Tail>, StorageError> {
+    ) -> Result<(BTreeMap<GroupId, Tail>, Vec<bool>), StorageError> {
+        let mut forgets = Vec::with_capacity(records.len());
         let mut moved: BTreeMap<GroupId, Tail> = BTreeMap::new();
         for record in records {
             let group = record.group();
@@ -381,9 +386,10 @@ impl Writer {
                     StorageError::Invalid { what: "append to the write-ahead log", reason }
                 }
             })?;
+            forgets.push(tail.forgets(record));
             moved.insert(group, after);
         }
-        Ok(moved)
+        Ok((moved, forgets))
     }
 
     /// Bytes that still fit behind what is buffered for the active segment.
@@ -503,7 +509,7 @@ impl Writer {
         }
         let Some(active) = &mut self.active else { return };
         let place =
-            Place { segment: active.number, lsn: self.lsn + 1, synced_from: self.durable + 1 };
+            Place { segment: active.number, lsn: self.lsn + 1, synced_from: self.durable + 1, forgets: false };
         let mut bytes = Vec::with_capacity(frame::HEADER);
         frame::encode(None, place, &mut bytes);
         match active.file.write(&bytes, active.position) {
@@ -538,9 +544,9 @@ impl Writer {
                 }
             };
             self.batch_error = None;
-            let segments = self.place(&records, &mut BTreeMap::new())?;
+            let places = self.place(&records, &mut BTreeMap::new())?;
             self.flush()?;
-            self.note_kept(&records, &segments);
+            self.note_kept(&records, &places);
             self.shared.book.lock().segments.pop_front();
             self.spares.give(&oldest)?;
         }
