@@ -55,6 +55,13 @@ impl<M: Machine> Bench<'_, M> {
         if decision == Decision::Same {
             return known(true, Some(remote.stamp));
         }
+        if decision == Decision::Forked {
+            return Err(GroupError::Corrupt(format!(
+                "the change to merge and the stored version carry one stamp ({}) and two contents; \
+                 verify the table",
+                remote.stamp
+            )));
+        }
         let mut record = self.record()?;
         let won = decision == Decision::Take;
         if let Some(ours) = ours.filter(|ours| conflicts(&remote, ours, won)) {

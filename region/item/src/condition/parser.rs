@@ -231,12 +231,8 @@ impl<'a> Parser<'a, '_, '_> {
                 operands.len()
             )));
         }
-        let second = operands.pop().filter(|_| wanted == 2);
-        let first = match wanted {
-            2 => operands.pop(),
-            _ => None,
-        };
-        self.build(name, first, second, operands).map(Some)
+        let mut operands = operands.into_iter();
+        self.build(name, operands.next(), operands.next()).map(Some)
     }
 
     fn build(
@@ -244,44 +240,40 @@ impl<'a> Parser<'a, '_, '_> {
         name: &str,
         first: Option<Operand>,
         second: Option<Operand>,
-        single: Vec<Operand>,
     ) -> Parsed<Condition> {
-        let not_a_path = || {
+        let wrong_type = |kind: &str| {
             self.lexer.invalid(format!(
-                "Operator or function requires a document path; operator or function: {name}"
+                "Incorrect operand type for operator or function; operator or function: {name}, \
+                 operand type: {kind}"
             ))
         };
-        match (name, first, second, single.into_iter().next()) {
-            ("attribute_type", Some(Operand::Path(path)), Some(Operand::Value(Value::S(kind))), _) => {
+        match (name, first, second) {
+            ("attribute_exists", Some(Operand::Path(path)), None) => Ok(Condition::Exists(path)),
+            ("attribute_not_exists", Some(Operand::Path(path)), None) => {
+                Ok(Condition::NotExists(path))
+            }
+            ("attribute_type", Some(Operand::Path(path)), Some(Operand::Value(kind))) => {
+                let Value::S(kind) = kind else { return Err(wrong_type(kind.type_name())) };
                 let types = ["S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"];
                 if !types.contains(&kind.as_str()) {
                     return Err(self.lexer.invalid(format!(
-                        "Invalid attribute type name found; type: {kind}, valid types: {{B,NULL,SS,BOOL,L,BS,N,NS,S,M}}"
+                        "Invalid attribute type name found; type: {kind}, \
+                         valid types: {{B,NULL,SS,BOOL,L,BS,N,NS,S,M}}"
                     )));
                 }
                 Ok(Condition::TypeIs(path, kind))
             }
-            ("attribute_type", Some(Operand::Path(_)), ..) => Err(self.lexer.invalid(
-                "Incorrect operand type for operator or function; operator or function: attribute_type",
-            )),
-            ("begins_with", Some(a), Some(b), _) => {
-                if let Operand::Value(value) = &b
-                    && !matches!(value, Value::S(_) | Value::B(_))
-                {
-                    return Err(self.lexer.invalid(format!(
-                        "Incorrect operand type for operator or function; operator or function: begins_with, \
-                         operand type: {}",
-                        value.type_name()
-                    )));
+            ("begins_with", Some(a), Some(b)) => match &b {
+                Operand::Value(Value::S(_) | Value::B(_)) | Operand::Path(_) => {
+                    Ok(Condition::BeginsWith(a, b))
                 }
-                Ok(Condition::BeginsWith(a, b))
-            }
-            ("contains", Some(a), Some(b), _) => Ok(Condition::Contains(a, b)),
-            ("attribute_exists", _, _, Some(Operand::Path(path))) => Ok(Condition::Exists(path)),
-            ("attribute_not_exists", _, _, Some(Operand::Path(path))) => {
-                Ok(Condition::NotExists(path))
-            }
-            _ => Err(not_a_path()),
+                Operand::Value(value) => Err(wrong_type(value.type_name())),
+                Operand::Size(_) => Err(wrong_type("N")),
+            },
+            ("contains", Some(a), Some(b)) => Ok(Condition::Contains(a, b)),
+            _ => Err(self.lexer.invalid(format!(
+                "Operator or function requires a document path; operator or function: {name}"
+            ))),
         }
     }
 
