@@ -46,7 +46,6 @@ impl ShardCheckpoint {
 #[derive(Serialize, Deserialize)]
 struct Row {
     version: u32,
-    #[serde(default)]
     shards: Vec<ShardRow>,
 }
 

@@ -24,7 +24,10 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) enum Arrival {
     Record(StreamRecord),
     /// The shard's stream cannot be read; the others go on.
-    Trouble { shard: Shard, why: String },
+    Trouble {
+        shard: Shard,
+        why: String,
+    },
 }
 
 pub(crate) enum InletAsk {

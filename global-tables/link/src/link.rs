@@ -61,10 +61,22 @@ pub(crate) struct Inlet {
 }
 
 enum Event {
-    Merged { shard: Shard, seq: u64, row_key: RowKey, bytes: usize },
+    Merged {
+        shard: Shard,
+        seq: u64,
+        row_key: RowKey,
+        bytes: usize,
+    },
     Surveyed(Result<Survey, LinkError>),
-    Saved { result: Result<Stamp, LinkError>, checkpoint: Checkpoint, closed_elsewhere: Option<Hlc> },
-    Confirmed { sent: Vec<Confirmation>, accepted: Vec<Shard> },
+    Saved {
+        result: Result<Stamp, LinkError>,
+        checkpoint: Checkpoint,
+        closed_elsewhere: Option<Hlc>,
+    },
+    Confirmed {
+        sent: Vec<Confirmation>,
+        accepted: Vec<Shard>,
+    },
 }
 
 struct Work {
@@ -445,8 +457,7 @@ impl<S: Source, T: Target> Link<S, T> {
             let Position { seq, hash, closed } = state.done();
             ShardCheckpoint { shard: *shard, seq, hash, closed }
         };
-        let checkpoint =
-            Checkpoint { shards: self.shards.iter().map(shard_checkpoint).collect() };
+        let checkpoint = Checkpoint { shards: self.shards.iter().map(shard_checkpoint).collect() };
         let target = self.target.clone();
         let expect = self.checkpoint_stamp;
         self.tasks.spawn(async move {

@@ -227,10 +227,9 @@ async fn start(state: TargetState, source: FakeSource) -> Rig {
         from_name: "east".into(),
         to_name: "west".into(),
     };
-    let link =
-        Link::resume(name, settings(), Arc::new(source.clone()), Arc::new(target.clone()))
-            .await
-            .unwrap();
+    let link = Link::resume(name, settings(), Arc::new(source.clone()), Arc::new(target.clone()))
+        .await
+        .unwrap();
     let (records, arrivals) = mpsc::channel(4);
     let (asks, asked) = mpsc::unbounded_channel();
     let (stop, mut stopped) = watch::channel(false);
@@ -292,10 +291,8 @@ async fn everything_is_merged_in_order_per_key_saved_and_confirmed() {
     {
         let state = rig.target.state.lock();
         for (i, key) in keys.iter().enumerate() {
-            let expected: Vec<u64> = (0..500_usize)
-                .filter(|n| n % 5 == i && n % 7 != 0)
-                .map(|n| n as u64 + 1)
-                .collect();
+            let expected: Vec<u64> =
+                (0..500_usize).filter(|n| n % 5 == i && n % 7 != 0).map(|n| n as u64 + 1).collect();
             assert_eq!(state.merged[&RowKey(Bytes::copy_from_slice(key.as_bytes()))], expected);
         }
         assert!(state.most > 1, "keys do not wait for each other");

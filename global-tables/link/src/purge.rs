@@ -101,11 +101,13 @@ pub(crate) async fn run(settings: LinkSettings, host: Host, memds: Memds, here: 
             for status in led {
                 let Some(partition) = host.partition(status.group) else { continue };
                 let confirmed = &partition.state().confirmed;
-                let limit = purge_limit(others.iter().map(|region| OtherRegion {
-                    closed_there: confirmed
-                        .get(&(*region, status.shard))
-                        .map(|confirmed| confirmed.closed_applied),
-                    closed_here: closed_here.get(region).copied().flatten(),
+                let limit = purge_limit(others.iter().map(|region| {
+                    OtherRegion {
+                        closed_there: confirmed
+                            .get(&(*region, status.shard))
+                            .map(|confirmed| confirmed.closed_applied),
+                        closed_here: closed_here.get(region).copied().flatten(),
+                    }
                 }));
                 let Some(limit) = limit else { continue };
                 let idle = looked.get(&status.group).is_some_and(|looked| {

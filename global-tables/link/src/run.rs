@@ -64,21 +64,13 @@ pub async fn run(
             });
         }
     }
-    net.serve(
-        ServiceId::Link,
-        Arc::new(LinkService { host: host.clone(), memds: memds.clone() }),
-    );
+    net.serve(ServiceId::Link, Arc::new(LinkService { host: host.clone(), memds: memds.clone() }));
     let verify = VerifyDeps { host: host.clone(), memds: memds.clone(), net: net.clone() };
     net.serve(ServiceId::Verify, Arc::new(VerifyService::new(verify)));
 
     let deps = Deps { settings, host, memds, routed, net };
     let mut purging = JoinSet::new();
-    purging.spawn(purge::run(
-        deps.settings.clone(),
-        deps.host.clone(),
-        deps.memds.clone(),
-        here,
-    ));
+    purging.spawn(purge::run(deps.settings.clone(), deps.host.clone(), deps.memds.clone(), here));
     let mut changed = deps.memds.changed();
     let mut links: JoinSet<()> = JoinSet::new();
     let mut running: BTreeMap<(TableId, RegionId), AbortHandle> = BTreeMap::new();
@@ -244,7 +236,8 @@ async fn hold(
         to_name: here_name,
     };
     let fetch = Arc::new(source.clone());
-    let link = Link::resume(name, deps.settings.clone(), Arc::new(source), Arc::new(target)).await?;
+    let link =
+        Link::resume(name, deps.settings.clone(), Arc::new(source), Arc::new(target)).await?;
     let (records, arrivals) = mpsc::channel(RECORDS_BETWEEN);
     let (asks, asked) = mpsc::unbounded_channel();
     let (weather, weather_seen) = watch::channel(weather(&deps.net, region.id));

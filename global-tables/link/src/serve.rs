@@ -10,9 +10,7 @@ use tombolo_group::{CallError, Confirmed, Host, Peer, Service};
 use tombolo_item::{RegionId, Shard, TableId};
 use tombolo_memds::Memds;
 
-use crate::wire::{
-    self, Answer, Ask, Confirmation, LogSlice, ShardHead, ShardPlace, Survey,
-};
+use crate::wire::{self, Answer, Ask, Confirmation, LogSlice, ShardHead, ShardPlace, Survey};
 
 /// No answer from the log is larger, whatever was asked for (but one record always goes).
 const LOG_BYTES_MAX: u32 = 2 << 20;
@@ -99,20 +97,18 @@ async fn read_log(
 }
 
 async fn confirm(host: &Host, region: RegionId, confirmations: Vec<Confirmation>) -> Vec<Shard> {
-    let taken = confirmations.into_iter().map(|confirmation| {
-        async move {
-            let Confirmation { shard, seq, closed_applied } = confirmation;
-            let status = host.group(shard.group)?;
-            if !status.serving || status.shard != shard || seq > status.seq {
-                return None;
-            }
-            let confirmed = Confirmed { region, shard, seq, closed_applied };
-            match host.confirm(shard.group, confirmed).await {
-                Ok(()) => Some(shard),
-                Err(error) => {
-                    tracing::debug!(%shard, %region, %error, "a confirmation was not logged");
-                    None
-                }
+    let taken = confirmations.into_iter().map(|confirmation| async move {
+        let Confirmation { shard, seq, closed_applied } = confirmation;
+        let status = host.group(shard.group)?;
+        if !status.serving || status.shard != shard || seq > status.seq {
+            return None;
+        }
+        let confirmed = Confirmed { region, shard, seq, closed_applied };
+        match host.confirm(shard.group, confirmed).await {
+            Ok(()) => Some(shard),
+            Err(error) => {
+                tracing::debug!(%shard, %region, %error, "a confirmation was not logged");
+                None
             }
         }
     });

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use tombolo_item::{ChangeRecord, Hlc, RegionId, Shard};
+use tombolo_item::{ChangeRecord, Hlc, RegionId};
 use tombolo_stream::{Position as StreamPosition, subscriber::StreamRecord};
 
 use crate::prefix::{Position, Prefix};

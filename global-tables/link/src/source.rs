@@ -118,10 +118,7 @@ impl Inner {
         }
         let replicas = places.values().map(|place| (place.shard, place.replicas.clone())).collect();
         *self.replicas.lock() = replicas;
-        Ok(Survey {
-            shards: places.into_values().collect(),
-            heads: heads.into_values().collect(),
-        })
+        Ok(Survey { shards: places.into_values().collect(), heads: heads.into_values().collect() })
     }
 
     async fn confirm(

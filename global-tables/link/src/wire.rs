@@ -72,9 +72,7 @@ pub(crate) struct Confirmation {
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
     let buffer = vec![VERSION];
-    postcard::to_extend(message, buffer)
-        .expect("plain data always fits a growing buffer")
-        .into()
+    postcard::to_extend(message, buffer).expect("plain data always fits a growing buffer").into()
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(

@@ -34,12 +34,7 @@ pub(super) fn total(buckets: &[Digest]) -> Digest {
 }
 
 pub(super) fn summary(digest: &Digest) -> DigestSummary {
-    DigestSummary {
-        items: digest.items,
-        bytes: digest.bytes,
-        sum: digest.sum,
-        xor: digest.xor,
-    }
+    DigestSummary { items: digest.items, bytes: digest.bytes, sum: digest.sum, xor: digest.xor }
 }
 
 /// The row keys whose hash begins with the `bits` bits of `bucket`.
@@ -161,9 +156,8 @@ pub(super) fn agrees(sight: &Sight) -> bool {
     if !sight.values().flatten().any(|row| live(&row)) {
         return true;
     }
-    let mut versions = sight
-        .values()
-        .map(|row| row.as_ref().map(|row| (row.stamp, row.tombstone, row.content)));
+    let mut versions =
+        sight.values().map(|row| row.as_ref().map(|row| (row.stamp, row.tombstone, row.content)));
     let first = versions.next();
     versions.all(|version| Some(version) == first)
 }
@@ -229,7 +223,7 @@ fn one_stamp_two_contents(sight: &Sight) -> Vec<Divergence> {
             }
             // Whoever wrote the version has it as it was written.
             let (odd, odd_row, good_row) = if row.stamp.region == *other {
-                (*region, row, *theirs)
+                (*region, *row, *theirs)
             } else {
                 (*other, *theirs, *row)
             };

@@ -214,10 +214,8 @@ async fn drill(
                 .get(&odd.copy)
                 .is_some_and(|rows| rows.iter().any(|row| row.row_key == odd.row_key))
         };
-        let odd: Vec<OddRow<NodeId>> = odd_rows(&rows, Some(part.node))
-            .into_iter()
-            .filter(|odd| !reported(odd))
-            .collect();
+        let odd: Vec<OddRow<NodeId>> =
+            odd_rows(&rows, Some(part.node)).into_iter().filter(|odd| !reported(odd)).collect();
         run.tell(|now| now.candidates += odd.len() as u64);
         let keys: Vec<RowKey> = odd.iter().map(|odd| odd.row_key.clone()).collect();
         let names = names_of(run, region, part, &keys).await;
@@ -252,10 +250,8 @@ pub(super) async fn list(
     let mut rows = BTreeMap::new();
     loop {
         let request = DigestRequest::Keys { range: range.clone(), limit: PAGE };
-        let page = run
-            .copies
-            .digest(node, part.descriptor.group, part.marker.index, request)
-            .await?;
+        let page =
+            run.copies.digest(node, part.descriptor.group, part.marker.index, request).await?;
         let last = page.keys.last().map(|row| row.0.clone());
         rows.extend(page.keys.into_iter().map(|(key, stamp, content)| (key, (stamp, content))));
         match last {

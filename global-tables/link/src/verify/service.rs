@@ -13,7 +13,9 @@ use tombolo_group::{
     CallError, Descriptor, DigestRequest, DigestResponse, Host, Net, Partition, Peer, Service,
     ServiceId, Space,
 };
-use tombolo_item::{GroupId, KeySchema, NodeId, RegionId, RowKey, Shard, TableId, chain_hash, json};
+use tombolo_item::{
+    GroupId, KeySchema, NodeId, RegionId, RowKey, Shard, TableId, chain_hash, json,
+};
 use tombolo_memds::Memds;
 
 use super::compare::RowSeen;
@@ -29,13 +31,24 @@ const ROWS_MAX: usize = 1_000;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Ask {
-    Partitions { table: TableId },
-    Marker { group: GroupId },
-    Rows { group: GroupId, keys: Vec<RowKey> },
+    Partitions {
+        table: TableId,
+    },
+    Marker {
+        group: GroupId,
+    },
+    Rows {
+        group: GroupId,
+        keys: Vec<RowKey>,
+    },
     /// Heads of the shards the asked node leads.
-    Heads { table: TableId },
+    Heads {
+        table: TableId,
+    },
     /// What the asked node's region has applied of the table's other regions.
-    Applied { table: TableId },
+    Applied {
+        table: TableId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,9 +109,8 @@ async fn answer(deps: &VerifyDeps, ask: Ask) -> Result<Answer, String> {
             }
             let partition = deps.host.partition(group).ok_or("no replica of the group here")?;
             let schema = deps.memds.table(status.table).map(|table| table.schema.clone());
-            let look = move || {
-                keys.iter().map(|key| look_up(&partition, key, schema.as_ref())).collect()
-            };
+            let look =
+                move || keys.iter().map(|key| look_up(&partition, key, schema.as_ref())).collect();
             let rows = tokio::task::spawn_blocking(look);
             Answer::Rows(rows.await.map_err(|error| error.to_string())?)
         }
@@ -188,7 +200,14 @@ impl VerifyDeps {
         let mut last = String::new();
         for _ in 0..LEADER_ATTEMPTS {
             let mut nodes: Vec<NodeId> = partition.leader.into_iter().collect();
-            nodes.extend(partition.replicas.iter().filter(|node| !nodes.contains(node)).copied().collect::<Vec<_>>());
+            nodes.extend(
+                partition
+                    .replicas
+                    .iter()
+                    .filter(|node| !nodes.contains(node))
+                    .copied()
+                    .collect::<Vec<_>>(),
+            );
             match self.ask_any(nodes, ask.clone()).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => last = error,
