@@ -146,7 +146,7 @@ impl<M: Machine> GroupCore<M> {
             applied: applied.0,
             pre_vote: true,
             check_quorum: false,
-            max_size_per_msg: 1 << 20,
+            max_size_per_msg: (1 << 20).min(settings.uncommitted_bytes / 2),
             max_inflight_msgs: 128,
             max_uncommitted_size: settings.uncommitted_bytes,
             batch_append: true,

@@ -34,6 +34,15 @@ impl Model {
         );
         chain_hash(text.as_bytes())
     }
+
+    fn follow(&mut self, index: u64, term: u64) -> Result<(), StorageError> {
+        if index != self.applied.0 + 1 {
+            let reason = format!("it follows {}", self.applied.0);
+            return Err(StorageError::Unappliable { group: "16".into(), index, reason });
+        }
+        self.applied = (index, term);
+        Ok(())
+    }
 }
 
 impl Machine for Model {
@@ -43,8 +52,7 @@ impl Machine for Model {
         term: u64,
         batch: &[LogRecord],
     ) -> Result<Applied, StorageError> {
-        assert_eq!(index, self.applied.0 + 1, "entries come in order");
-        self.applied = (index, term);
+        self.follow(index, term)?;
         let mut applied = Applied::default();
         for record in batch {
             if record.eval_term != term {
@@ -88,9 +96,7 @@ impl Machine for Model {
     }
 
     fn apply_empty(&mut self, index: u64, term: u64) -> Result<(), StorageError> {
-        assert_eq!(index, self.applied.0 + 1, "entries come in order");
-        self.applied = (index, term);
-        Ok(())
+        self.follow(index, term)
     }
 
     fn applied(&self) -> (u64, u64) {

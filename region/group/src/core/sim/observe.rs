@@ -15,8 +15,8 @@ pub(in crate::core) enum Observation<'a> {
     Serving { nodes: &'a [(u64, u64)] },
     /// A client sent an operation.
     Invoked { op: u64, key: &'a RowKey },
-    /// A write was acknowledged with this stamp; `seq` 0 if it made no record.
-    WriteAcked { op: u64, key: &'a RowKey, stamp: Option<Stamp>, seq: u64 },
+    /// A write was acknowledged with this stamp.
+    WriteAcked { op: u64, key: &'a RowKey, stamp: Option<Stamp> },
     /// A strong read saw the row at this stamp.
     ReadAnswered { op: u64, key: &'a RowKey, stamp: Option<Stamp> },
 }

@@ -41,5 +41,6 @@ fn a_lease_counted_from_receipt_is_caught() {
 
 #[test]
 fn a_broken_promise_is_caught() {
-    super::catches(Planted::NoPromise, 0..300, OneServingLeader::default);
+    let v = super::catches(Planted::NoPromise, 0..300, OneServingLeader::default);
+    eprintln!("{v}");
 }

@@ -93,7 +93,6 @@ pub(in crate::core) struct World {
     order: u64,
     agenda: BTreeMap<(u64, u64), Happening>,
     nodes: Vec<SimNode>,
-    spec: GroupSpec,
     keys: Vec<(Key, RowKey)>,
     cut: Vec<(u64, u64)>,
     loss: f64,
@@ -138,7 +137,6 @@ impl World {
             order: 0,
             agenda: BTreeMap::new(),
             nodes,
-            spec,
             keys,
             cut: Vec::new(),
             loss: 0.01,
@@ -655,7 +653,6 @@ impl World {
                     op: op.token,
                     key: &op.key,
                     stamp: response.stamp,
-                    seq: response.seq,
                 };
                 property.observe(at, &what)
             }
