@@ -91,7 +91,9 @@ pub fn value(wire: v1::AttributeValue) -> Result<Value, ConvertError> {
             let count = values.len();
             // Kept for the error only when there can be one.
             let text = has_duplicates(&values).then(|| shown(values.iter().map(String::as_str)));
-            Value::Ss(set("string", count, values.into_iter().map(Ok), || text.unwrap_or_default())?)
+            Value::Ss(set("string", count, values.into_iter().map(Ok), || {
+                text.unwrap_or_default()
+            })?)
         }
         Wire::Ns(v1::NumberSet { values }) => {
             Value::Ns(set("number", values.len(), values.iter().map(|text| number(text)), || {

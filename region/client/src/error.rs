@@ -135,7 +135,10 @@ impl ClientError {
         let message = sentence(status);
         match status.code() {
             _ if never_sent(status) => Self::local(Code::Unavailable, "Unreachable", message, true),
-            Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown
+            Code::Unavailable
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::Unknown
             | Code::Internal
                 if writes =>
             {

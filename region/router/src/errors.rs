@@ -18,7 +18,7 @@ use tombolo_client::error::{
 };
 use tombolo_client::{convert, v1};
 use tombolo_group::GroupError;
-use tombolo_item::Item;
+use tombolo_item::{ExpressionError, Item, ItemError};
 use tombolo_memds::{CatalogError, MemdsError, RouteError, Uncertain};
 use tonic::{Code, Status};
 use tonic_types::pb;
@@ -121,7 +121,11 @@ pub fn too_small(value: impl Display, parameter: &str, least: u64) -> Failure {
 
 /// A number above what is allowed.
 pub fn too_large(value: impl Display, parameter: &str, most: u64) -> Failure {
-    constraint(value, parameter, format_args!("Member must have value less than or equal to {most}"))
+    constraint(
+        value,
+        parameter,
+        format_args!("Member must have value less than or equal to {most}"),
+    )
 }
 
 /// An enum number that means nothing.
@@ -136,9 +140,7 @@ pub fn missing_parameter(parameter: &str) -> Failure {
 
 /// A text that is too long.
 pub fn too_long(parameter: &str, length: usize, most: usize) -> Failure {
-    validation(format!(
-        "The parameter {parameter} has {length} bytes; it may have {most} at most"
-    ))
+    validation(format!("The parameter {parameter} has {length} bytes; it may have {most} at most"))
 }
 
 /// The table's name breaks the rules for names.
@@ -147,11 +149,6 @@ pub fn bad_table_name() -> Failure {
         "Invalid table/index name.  Table/index names must be between 3 and 255 characters long, \
          and may contain only the characters a-z, A-Z, 0-9, '_', '-', and '.'",
     )
-}
-
-/// A key that lacks an attribute, has one too many, or one of another type.
-pub fn key_does_not_match() -> Failure {
-    validation("The provided key element does not match the schema")
 }
 
 /// `exclusive_start_key` is not of the table's key attributes.
@@ -174,30 +171,34 @@ pub fn placeholders_without_expression(which: &str) -> Failure {
     validation(format!("{which} can only be specified when using expressions"))
 }
 
-/// Placeholders that no expression uses.
-pub fn unused_placeholders(which: &str, unused: &[&str]) -> Failure {
-    validation(format!(
-        "Value provided in {which} unused in expressions: keys: {{{}}}",
-        unused.join(", ")
-    ))
+/// What an expression breaks. Its texts are DynamoDB's.
+pub fn from_expression(error: ExpressionError) -> Failure {
+    match error {
+        ExpressionError::Item(error) => from_item(error),
+        other => validation(other.to_string()),
+    }
 }
 
-/// An expression without content.
-pub fn empty_expression(which: &str) -> Failure {
-    validation(format!("Invalid {which}: The expression can not be empty;"))
+/// What an item or a key breaks. Its texts are DynamoDB's.
+pub fn from_item(error: ItemError) -> Failure {
+    validation(error.to_string())
 }
 
-/// An expression beyond the limit.
-pub fn expression_too_long(which: &str, length: usize, most: usize) -> Failure {
-    validation(format!(
-        "Invalid {which}: Expression size has exceeded the maximum allowed size; expression size: \
-         {length}, limit: {most}"
-    ))
-}
-
-/// An expression that cannot be understood.
-pub fn bad_expression(which: &str, why: impl Display) -> Failure {
-    validation(format!("Invalid {which}: {why}"))
+/// What a query's operands break.
+pub fn from_query_item(error: ItemError) -> Failure {
+    match error {
+        ItemError::KeyType { .. } => validation(
+            "One or more parameter values were invalid: Condition parameter type does not match \
+             schema type",
+        ),
+        ItemError::KeyShape => validation("Query key condition not supported"),
+        ItemError::BeginsWithType => validation(
+            "Invalid KeyConditionExpression: Incorrect operand type for operator or function; \
+             operator or function: begins_with, operand type: N",
+        ),
+        ItemError::BetweenOrder => validation(format!("Invalid KeyConditionExpression: {error}")),
+        other => from_item(other),
+    }
 }
 
 /// A query without a condition, or with two.
@@ -213,19 +214,6 @@ pub fn key_condition_count(given: usize) -> Failure {
              {KeyConditionExpression}"
         }
     })
-}
-
-/// A key condition that does not fit the table.
-pub fn query_condition_missed(key: &str) -> Failure {
-    validation(format!("Query condition missed key schema element: {key}"))
-}
-
-/// An operand of another type than the key.
-pub fn condition_type_mismatch() -> Failure {
-    validation(
-        "One or more parameter values were invalid: Condition parameter type does not match schema \
-         type",
-    )
 }
 
 /// The caller's own idempotency token.

@@ -17,7 +17,6 @@ pub mod authorize;
 mod door;
 pub mod errors;
 mod execute;
-mod key_condition;
 mod metrics;
 pub mod operation;
 mod operations;

@@ -117,8 +117,7 @@ static IN_FLIGHT_REJECTIONS: LazyLock<IntCounter> =
 /// By [`Kind`], in the order of [`Kind::ALL`].
 static KINDS: LazyLock<Vec<OfKind>> = LazyLock::new(|| {
     let kinds = Kind::ALL.iter().map(|kind| OfKind {
-        requests: Class::ALL
-            .map(|(_, label)| REQUESTS.with_label_values(&[kind.name(), label])),
+        requests: Class::ALL.map(|(_, label)| REQUESTS.with_label_values(&[kind.name(), label])),
         seconds: SECONDS.with_label_values(&[kind.name()]),
     });
     kinds.collect()

@@ -52,7 +52,9 @@ pub enum RouterError {
     #[error("cannot listen on {0} for gRPC: is another process there?")]
     Bind(SocketAddr, #[source] std::io::Error),
     /// Certificates cannot be used.
-    #[error("the certificates of the gRPC listener {0} cannot be used: check that they are PEM and belong together")]
+    #[error(
+        "the certificates of the gRPC listener {0} cannot be used: check that they are PEM and belong together"
+    )]
     Tls(SocketAddr, #[source] tonic::transport::Error),
     /// Reflection cannot be served.
     #[error("the descriptors for reflection are damaged")]
@@ -119,15 +121,10 @@ impl Router {
 
         let (health_reporter, health) = tonic_health::server::health_reporter();
         // The empty name speaks for the server as a whole and is SERVING from the start.
-        for name in [
-            "tombolo.v1.Items",
-            "tombolo.v1.Tables",
-            "tombolo.v1.Streams",
-            "tombolo.v1.Operations",
-        ] {
-            health_reporter
-                .set_service_status(name, tonic_health::ServingStatus::Serving)
-                .await;
+        for name in
+            ["tombolo.v1.Items", "tombolo.v1.Tables", "tombolo.v1.Streams", "tombolo.v1.Operations"]
+        {
+            health_reporter.set_service_status(name, tonic_health::ServingStatus::Serving).await;
         }
         let descriptors = || {
             tonic_reflection::server::Builder::configure()

@@ -112,9 +112,7 @@ fn bad(error: ConvertError) -> ClientError {
     ClientError::incomprehensible(&error.to_string())
 }
 
-fn optional_item(
-    wire: BTreeMap<String, v1::AttributeValue>,
-) -> Result<Option<Item>, ClientError> {
+fn optional_item(wire: BTreeMap<String, v1::AttributeValue>) -> Result<Option<Item>, ClientError> {
     if wire.is_empty() { Ok(None) } else { convert::item(wire).map(Some).map_err(bad) }
 }
 

@@ -174,7 +174,8 @@ impl Client {
         let shared = &*self.0;
         let now = shared.born.elapsed().as_millis() as u64;
         for _ in 0..shared.lanes.len() {
-            let lane = &shared.lanes[shared.next.fetch_add(1, Ordering::Relaxed) % shared.lanes.len()];
+            let lane =
+                &shared.lanes[shared.next.fetch_add(1, Ordering::Relaxed) % shared.lanes.len()];
             if lane.resting_until_ms.load(Ordering::Relaxed) <= now {
                 return lane;
             }

@@ -110,7 +110,10 @@ fn schema(
         };
         Some(KeyAttribute { name: element.attribute_name.clone(), kind })
     };
-    Some(KeySchema { partition: attribute(v1::KeyType::Hash)?, sort: attribute(v1::KeyType::Range) })
+    Some(KeySchema {
+        partition: attribute(v1::KeyType::Hash)?,
+        sort: attribute(v1::KeyType::Range),
+    })
 }
 
 fn table(wire: Option<v1::TableDescription>) -> Result<Table, ClientError> {

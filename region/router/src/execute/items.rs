@@ -11,30 +11,8 @@ use crate::operation::{Answer, DeleteItem, GetItem, PutItem};
 use crate::region::Region;
 
 /// A key from exactly its attributes.
-pub(super) fn key_from(schema: &KeySchema, mut attributes: Item) -> Result<Key, Failure> {
-    let mut take = |name: &str| attributes.0.remove(name).ok_or_else(errors::key_does_not_match);
-    let partition = take(&schema.partition.name)?;
-    let sort = match &schema.sort {
-        None => None,
-        Some(sort) => Some(take(&sort.name)?),
-    };
-    let fits = |kind: tombolo_item::KeyType, value: &tombolo_item::Value| {
-        use tombolo_item::{KeyType, Value};
-        matches!(
-            (kind, value),
-            (KeyType::S, Value::S(_)) | (KeyType::N, Value::N(_)) | (KeyType::B, Value::B(_))
-        )
-    };
-    let sort_fits = match (&schema.sort, &sort) {
-        (Some(attribute), Some(value)) => fits(attribute.kind, value),
-        _ => true,
-    };
-    if !attributes.0.is_empty() || !fits(schema.partition.kind, &partition) || !sort_fits {
-        return Err(errors::key_does_not_match());
-    }
-    let key = Key { partition, sort };
-    schema.check_key(&key).map_err(|error| errors::validation(error.to_string()))?;
-    Ok(key)
+pub(super) fn key_from(schema: &KeySchema, attributes: &Item) -> Result<Key, Failure> {
+    schema.key_from(attributes).map_err(errors::from_item)
 }
 
 /// A stored item.
@@ -49,14 +27,10 @@ fn decode_some(bytes: Option<Bytes>) -> Result<Option<Item>, Failure> {
 /// The answer to a put or a delete.
 fn written(response: WriteResponse) -> Result<Answer, Failure> {
     match response.outcome {
-        WriteOutcome::Written { old } | WriteOutcome::Unchanged { old } => Ok(Answer::Written {
-            old: decode_some(old)?,
-            stamp: response.stamp,
-            seq: response.seq,
-        }),
-        WriteOutcome::ConditionFailed { item } => {
-            Err(errors::condition_failed(decode_some(item)?))
+        WriteOutcome::Written { old } | WriteOutcome::Unchanged { old } => {
+            Ok(Answer::Written { old: decode_some(old)?, stamp: response.stamp, seq: response.seq })
         }
+        WriteOutcome::ConditionFailed { item } => Err(errors::condition_failed(decode_some(item)?)),
         WriteOutcome::Merged { .. } => {
             Err(errors::internal("understand a partition's answer", "a merge answered a write"))
         }
@@ -71,9 +45,8 @@ impl<R: Region> Executor<R> {
     ) -> Result<Answer, Failure> {
         let PutItem { table: name, item, condition, return_old, return_on_failure } = put;
         let table = self.serving(&name)?;
-        let invalid = |error: tombolo_item::ItemError| errors::validation(error.to_string());
-        let key = table.schema.key_of(&item).map_err(invalid)?;
-        item.validate().map_err(invalid)?;
+        let key = table.schema.key_of(&item).map_err(errors::from_item)?;
+        item.validate().map_err(errors::from_item)?;
         let op = WriteOp::Put { item: item.encode(), condition, return_old, return_on_failure };
         let response = self
             .region
@@ -90,7 +63,7 @@ impl<R: Region> Executor<R> {
     ) -> Result<Answer, Failure> {
         let GetItem { table: name, key, consistent } = get;
         let table = self.serving(&name)?;
-        let key = key_from(&table.schema, key)?;
+        let key = key_from(&table.schema, &key)?;
         let response = self
             .region
             .read(&table, &key, consistent, context.deadline)
@@ -107,7 +80,7 @@ impl<R: Region> Executor<R> {
     ) -> Result<Answer, Failure> {
         let DeleteItem { table: name, key, condition, return_old, return_on_failure } = delete;
         let table = self.serving(&name)?;
-        let key = key_from(&table.schema, key)?;
+        let key = key_from(&table.schema, &key)?;
         let op = WriteOp::Delete { condition, return_old, return_on_failure };
         let response = self
             .region

@@ -57,9 +57,7 @@ impl<R: Region> Executor<R> {
             Operation::VerifyTable(table) => {
                 let table = self.serving(&table)?;
                 let events = self.operations.verify(table);
-                Ok(Answer::Verification(
-                    events.map(|event| event.map_err(from_operations)).boxed(),
-                ))
+                Ok(Answer::Verification(events.map(|event| event.map_err(from_operations)).boxed()))
             }
         }
     }

@@ -4,7 +4,7 @@
 //! it does not hold begins after `last`. Two partition keys with one hash share a range of row keys:
 //! a query drops the items of the other.
 
-use bytes::Bytes;
+use tombolo_item::condition::{Substitutions, parse_key_condition};
 use tombolo_item::{Item, Key, KeyRange, KeySchema, RowKey, SortCondition, Value};
 use tombolo_memds::TableInfo;
 
@@ -12,25 +12,16 @@ use super::Executor;
 use super::items::{decode, key_from};
 use crate::door::RequestContext;
 use crate::errors::{self, Failure};
-use crate::key_condition;
 use crate::operation::{Answer, KeyCondition, Page, PageRequest, Query, Scan};
 use crate::region::{RangeOf, Region};
 
 /// Bytes of items after which a page ends.
-const PAGE_BYTES: u32 = 1 << 20;
-
-/// The smallest row key above this one.
-fn successor(key: &RowKey) -> RowKey {
-    let mut bytes = Vec::with_capacity(key.0.len() + 1);
-    bytes.extend_from_slice(&key.0);
-    bytes.push(0);
-    RowKey(Bytes::from(bytes))
-}
+const PAGE_BYTES: u32 = tombolo_item::limits::PAGE_BYTES as u32;
 
 /// The part of a range that lies after a row key, in the direction of travel.
 fn after(range: KeyRange, last: &RowKey, reverse: bool) -> KeyRange {
     match reverse {
-        false => KeyRange { start: successor(last).max(range.start), end: range.end },
+        false => KeyRange { start: last.successor().max(range.start), end: range.end },
         true => {
             let end = match range.end {
                 Some(end) => end.min(last.clone()),
@@ -39,11 +30,6 @@ fn after(range: KeyRange, last: &RowKey, reverse: bool) -> KeyRange {
             KeyRange { start: range.start, end: Some(end) }
         }
     }
-}
-
-/// True when the range holds nothing.
-fn is_empty(range: &KeyRange) -> bool {
-    range.end.as_ref().is_some_and(|end| *end <= range.start)
 }
 
 /// The key attributes of an item that is stored.
@@ -56,7 +42,7 @@ fn key_attributes(schema: &KeySchema, item: &Item) -> Item {
 }
 
 /// `exclusive_start_key`, understood.
-fn start_key(schema: &KeySchema, start: Item) -> Result<Key, Failure> {
+fn start_key(schema: &KeySchema, start: &Item) -> Result<Key, Failure> {
     key_from(schema, start).map_err(|_| errors::start_key_invalid())
 }
 
@@ -71,14 +57,18 @@ impl<R: Region> Executor<R> {
         let (partition, sort) = match condition {
             KeyCondition::Parts { partition, sort } => (partition, sort),
             KeyCondition::Text { text, names, values } => {
-                key_condition::parse(&table.schema, &text, &names, &values)?
+                let mut substitutions = Substitutions::new(&names, &values);
+                let parsed = parse_key_condition(&text, &mut substitutions, &table.schema)
+                    .map_err(errors::from_expression)?;
+                substitutions.finish().map_err(errors::from_expression)?;
+                parsed
             }
         };
         let range = sort_range(&table, &partition, sort.as_ref())?;
         let range = match &page.start {
             None => range,
             Some(start) => {
-                let start = start_key(&table.schema, start.clone())?;
+                let start = start_key(&table.schema, start)?;
                 if start.partition != partition {
                     return Err(errors::start_key_elsewhere());
                 }
@@ -89,7 +79,8 @@ impl<R: Region> Executor<R> {
                 after(range, &row_key, !forward)
             }
         };
-        let of_partition = |item: &Item| item.0.get(&table.schema.partition.name) == Some(&partition);
+        let of_partition =
+            |item: &Item| item.0.get(&table.schema.partition.name) == Some(&partition);
         self.page(context, &table, range, !forward, page, of_partition).await
     }
 
@@ -103,7 +94,7 @@ impl<R: Region> Executor<R> {
         let range = match &page.start {
             None => KeyRange::full(),
             Some(start) => {
-                let start = start_key(&table.schema, start.clone())?;
+                let start = start_key(&table.schema, start)?;
                 after(KeyRange::full(), &row_key(&table, &start)?, false)
             }
         };
@@ -120,12 +111,11 @@ impl<R: Region> Executor<R> {
         page: PageRequest,
         wanted: impl Fn(&Item) -> bool + Send,
     ) -> Result<Answer, Failure> {
-        if is_empty(&range) {
+        if range.is_empty() {
             return Ok(Answer::Page(Page::default()));
         }
         let limit = page.limit.unwrap_or(0);
-        let of =
-            RangeOf { range, reverse, limit, max_bytes: PAGE_BYTES, strong: page.consistent };
+        let of = RangeOf { range, reverse, limit, max_bytes: PAGE_BYTES, strong: page.consistent };
         let response = self
             .region
             .range(table, of, context.deadline)
@@ -153,7 +143,7 @@ impl<R: Region> Executor<R> {
 
 fn row_key(table: &TableInfo, key: &Key) -> Result<RowKey, Failure> {
     let row_key = table.schema.row_key(&table.secret, key);
-    row_key.map_err(|error| errors::validation(error.to_string()))
+    row_key.map_err(errors::from_item)
 }
 
 /// The row keys that a query asks for.
@@ -162,14 +152,14 @@ fn sort_range(
     partition: &Value,
     sort: Option<&SortCondition>,
 ) -> Result<KeyRange, Failure> {
-    key_condition::check_types(&table.schema, partition, sort)?;
     let range = table.schema.sort_range(&table.secret, partition, sort);
-    range.map_err(|error| errors::validation(error.to_string()))
+    range.map_err(errors::from_query_item)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn key(bytes: &[u8]) -> RowKey {
         RowKey(Bytes::copy_from_slice(bytes))
@@ -183,8 +173,8 @@ mod tests {
         assert!(forward.contains(&key(b"d")) && !forward.contains(&key(b"f")));
         let backward = after(range(), &key(b"c"), true);
         assert!(backward.contains(&key(b"b")) && !backward.contains(&key(b"c")));
-        assert!(is_empty(&after(range(), &key(b"b"), true)));
-        assert!(is_empty(&after(range(), &key(b"g"), false)));
-        assert!(!is_empty(&after(KeyRange::full(), &key(b"g"), false)));
+        assert!(after(range(), &key(b"b"), true).is_empty());
+        assert!(after(range(), &key(b"g"), false).is_empty());
+        assert!(!after(KeyRange::full(), &key(b"g"), false).is_empty());
     }
 }

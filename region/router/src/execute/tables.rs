@@ -68,8 +68,7 @@ impl<R: Region> Executor<R> {
             None => String::new(),
             Some(_) => subjects::people(&name_of(own), info.id, None),
         };
-        let regions =
-            info.regions.iter().map(|id| (name_of(*id), id.0, *id == own)).collect();
+        let regions = info.regions.iter().map(|id| (name_of(*id), id.0, *id == own)).collect();
         Answer::Table(Box::new(TableDescription {
             regions,
             partitions: self.region.partitions(info.id),

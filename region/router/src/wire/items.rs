@@ -63,24 +63,19 @@ fn query(wire: v1::QueryRequest) -> Result<Operation, Failure> {
         (None, None) => return Err(errors::key_condition_count(0)),
         (Some(_), Some(_)) => return Err(errors::key_condition_count(2)),
         (Some(condition), None) => {
-            if !names.is_empty() {
-                return Err(errors::placeholders_without_expression("ExpressionAttributeNames"));
-            }
-            if !values.is_empty() {
-                return Err(errors::placeholders_without_expression("ExpressionAttributeValues"));
+            if !names.is_empty() || !values.is_empty() {
+                return Err(parse::without_expression(&names));
             }
             let convert = |error: convert::ConvertError| errors::validation(error.to_string());
-            let partition =
-                condition.partition.ok_or_else(|| errors::missing_parameter("keyCondition.partition"))?;
+            let partition = condition
+                .partition
+                .ok_or_else(|| errors::missing_parameter("keyCondition.partition"))?;
             KeyCondition::Parts {
                 partition: convert::value(partition).map_err(convert)?,
                 sort: condition.sort.map(convert::sort_condition).transpose().map_err(convert)?,
             }
         }
-        (None, Some(text)) => {
-            parse::expression_length("KeyConditionExpression", &text)?;
-            KeyCondition::Text { text, names, values: parse::values(values)? }
-        }
+        (None, Some(text)) => KeyCondition::Text { text, names, values: parse::values(values)? },
     };
     Ok(Operation::Query(Query {
         table,
@@ -116,8 +111,10 @@ fn attributes(item: Option<Item>) -> BTreeMap<String, v1::AttributeValue> {
 /// The parts of a page, as query and scan print them.
 fn page(answer: Answer) -> Option<(Vec<v1::Item>, BTreeMap<String, v1::AttributeValue>, u32, u32)> {
     let Answer::Page(Page { items, last, scanned }) = answer else { return None };
-    let items: Vec<_> =
-        items.into_iter().map(|item| v1::Item { attributes: convert::item_to_wire(item) }).collect();
+    let items: Vec<_> = items
+        .into_iter()
+        .map(|item| v1::Item { attributes: convert::item_to_wire(item) })
+        .collect();
     let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
     Some((items, attributes(last), count, scanned))
 }

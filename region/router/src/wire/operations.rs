@@ -19,10 +19,14 @@ impl<R: Region> Operations for Services<R> {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        self.answer(request, |_| Ok(Operation::Status), |answer| match answer {
-            Answer::Status(report) => Some(report_wire::status_to_wire(*report)),
-            _ => None,
-        })
+        self.answer(
+            request,
+            |_| Ok(Operation::Status),
+            |answer| match answer {
+                Answer::Status(report) => Some(report_wire::status_to_wire(*report)),
+                _ => None,
+            },
+        )
         .await
     }
 

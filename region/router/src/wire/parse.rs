@@ -1,16 +1,12 @@
 //! What several requests have in common: names, items, conditions, limits, enums.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tombolo_client::{convert, v1};
 use tombolo_item::{Condition, Item, Value};
 
 use crate::errors::{self, Failure};
-use crate::key_condition;
 use crate::operation::PageRequest;
-
-/// Most bytes of all names and values of an expression (DynamoDB's quotas: 2 MB).
-const PLACEHOLDER_BYTES: usize = 2 << 20;
 
 /// A table's name: 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'.
 pub(super) fn table_name(name: String) -> Result<String, Failure> {
@@ -41,53 +37,6 @@ pub(super) fn key(wire: BTreeMap<String, v1::AttributeValue>) -> Result<Item, Fa
     item(wire)
 }
 
-/// Placeholders that a text uses.
-fn placeholders(text: &str) -> BTreeSet<&str> {
-    let of_name = |c: char| c.is_alphanumeric() || c == '_';
-    let mut found = BTreeSet::new();
-    for (at, mark) in text.char_indices().filter(|(_, c)| matches!(c, '#' | ':')) {
-        let from = at + mark.len_utf8();
-        let length = text[from..].find(|c| !of_name(c)).unwrap_or(text.len() - from);
-        found.insert(&text[at..from + length]);
-    }
-    found
-}
-
-/// Refuses what an expression does not use, and what is too large.
-fn check_placeholders(
-    text: Option<&str>,
-    names: &BTreeMap<String, String>,
-    values: &BTreeMap<String, Value>,
-) -> Result<(), Failure> {
-    const NAMES: &str = "ExpressionAttributeNames";
-    const VALUES: &str = "ExpressionAttributeValues";
-    let Some(text) = text else {
-        return match (names.is_empty(), values.is_empty()) {
-            (false, _) => Err(errors::placeholders_without_expression(NAMES)),
-            (_, false) => Err(errors::placeholders_without_expression(VALUES)),
-            _ => Ok(()),
-        };
-    };
-    let names_bytes: usize = names.iter().map(|(key, name)| key.len() + name.len()).sum();
-    if names_bytes > PLACEHOLDER_BYTES {
-        return Err(errors::too_long(NAMES, names_bytes, PLACEHOLDER_BYTES));
-    }
-    let used = placeholders(text);
-    let unused = |keys: Vec<&'_ str>| -> Vec<String> {
-        keys.into_iter().filter(|key| !used.contains(key)).map(str::to_owned).collect()
-    };
-    for (which, unused) in [
-        (NAMES, unused(names.keys().map(String::as_str).collect())),
-        (VALUES, unused(values.keys().map(String::as_str).collect())),
-    ] {
-        if !unused.is_empty() {
-            let unused: Vec<&str> = unused.iter().map(String::as_str).collect();
-            return Err(errors::unused_placeholders(which, &unused));
-        }
-    }
-    Ok(())
-}
-
 /// A condition from its text, names and values.
 pub(super) fn condition(
     text: Option<String>,
@@ -98,26 +47,20 @@ pub(super) fn condition(
     if text.is_none() && names.is_empty() && wire_values.is_empty() {
         return Ok(None);
     }
-    const EXPRESSION: &str = "ConditionExpression";
     let values = values(wire_values)?;
-    if let Some(text) = &text {
-        expression_length(EXPRESSION, text)?;
-    }
-    check_placeholders(text.as_deref(), &names, &values)?;
-    let Some(text) = text else { return Ok(None) };
+    let Some(text) = text else {
+        return Err(without_expression(&names));
+    };
     let condition = tombolo_item::condition::parse(&text, &names, &values);
-    condition.map(Some).map_err(|error| errors::bad_expression(EXPRESSION, error))
+    condition.map(Some).map_err(errors::from_expression)
 }
 
-/// Refuses an empty expression and one that is too long.
-pub(super) fn expression_length(which: &str, text: &str) -> Result<(), Failure> {
-    if text.trim().is_empty() {
-        return Err(errors::empty_expression(which));
-    }
-    if text.len() > key_condition::LONGEST {
-        return Err(errors::expression_too_long(which, text.len(), key_condition::LONGEST));
-    }
-    Ok(())
+/// Placeholders that no expression could use.
+pub(super) fn without_expression(names: &BTreeMap<String, String>) -> Failure {
+    errors::placeholders_without_expression(match names.is_empty() {
+        true => "ExpressionAttributeValues",
+        false => "ExpressionAttributeNames",
+    })
 }
 
 /// Whether ALL_OLD was asked for.
@@ -179,12 +122,5 @@ mod tests {
         for bad in ["", "ab", "a b c", "tablé", "a/b", &"x".repeat(256)] {
             assert!(table_name(bad.to_string()).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn placeholders_are_found_whatever_stands_around_them() {
-        let found = placeholders("attribute_exists(#a) AND (#b.#c=:x OR :yé<> #a)");
-        assert_eq!(found, BTreeSet::from(["#a", "#b", "#c", ":x", ":yé"]));
-        assert_eq!(placeholders("a :"), BTreeSet::from([":"]));
     }
 }

@@ -136,7 +136,10 @@ fn list_tables(wire: v1::ListTablesRequest) -> Result<Operation, Failure> {
     Ok(Operation::ListTables { after, limit: limit as usize })
 }
 
-fn attribute(key: &KeyAttribute, part: v1::KeyType) -> (v1::AttributeDefinition, v1::KeySchemaElement) {
+fn attribute(
+    key: &KeyAttribute,
+    part: v1::KeyType,
+) -> (v1::AttributeDefinition, v1::KeySchemaElement) {
     let kind = match key.kind {
         KeyType::S => v1::ScalarAttributeType::S,
         KeyType::N => v1::ScalarAttributeType::N,
@@ -219,10 +222,9 @@ impl<R: Region> Tables for Services<R> {
         request: Request<v1::ListTablesRequest>,
     ) -> Result<Response<v1::ListTablesResponse>, Status> {
         self.answer(request, list_tables, |answer| match answer {
-            Answer::Tables { names, last } => Some(v1::ListTablesResponse {
-                table_names: names,
-                last_evaluated_table_name: last,
-            }),
+            Answer::Tables { names, last } => {
+                Some(v1::ListTablesResponse { table_names: names, last_evaluated_table_name: last })
+            }
             _ => None,
         })
         .await
