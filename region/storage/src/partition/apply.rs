@@ -131,7 +131,7 @@ fn prepare(
             }
             ready.seq = change.seq;
             ready.hash = chain_hash(canonical);
-            ready.greatest = ready.greatest.max(change.stamp.hlc);
+            ready.greatest = ready.greatest.max(change.stamp.hlc).max(change.closed);
             ready.rows.push(row_of(group, config, &change)?);
             changes.push((change.seq, canonical.clone()));
         }

@@ -18,8 +18,6 @@ mod changes;
 mod checkpoint;
 pub(crate) mod overlay;
 pub mod state;
-#[cfg(test)]
-mod tests;
 mod window;
 
 use std::ops::ControlFlow;
@@ -167,12 +165,13 @@ impl Partition {
                 "the folder of the generation that the log names is missing",
             ));
         }
+        let opened = Self::open_folder(dir, generation, group, settings)?;
         for (name, path) in files::list(dir)? {
             if path.is_dir() && path != folder && name.len() == 16 {
                 files::remove_dir(&path)?;
             }
         }
-        Self::open_folder(dir, generation, group, settings)
+        Ok(opened)
     }
 
     pub(crate) fn open_folder(
