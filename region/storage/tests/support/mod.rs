@@ -1,6 +1,8 @@
 //! Makes the log entries of one group, as its leader would.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod load;
+
 use bytes::Bytes;
 use tombolo_item::{
     Cause, ChangeKind, ChangeRecord, GroupId, HashSecret, Hlc, Item, Key, KeyAttribute, KeyRange,
