@@ -12,7 +12,9 @@ use crate::error::MessageError;
 use crate::head::hash_text;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tombolo_item::{Cause, ChangeKind, ChangeRecord, Item, KeySchema, RegionId, Stamp, StreamView, TableId};
+use tombolo_item::{
+    Cause, ChangeKind, ChangeRecord, Item, KeySchema, RegionId, Stamp, StreamView, TableId,
+};
 
 /// What is shown of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,17 +47,15 @@ impl TableFace {
         }
         let view = self.view.unwrap_or(StreamView::KeysOnly);
         let image = |bytes: &Option<Bytes>, shown: bool| match bytes {
-            Some(bytes) if shown => Item::decode(bytes).map(Some).map_err(|error| malformed(&error)),
+            Some(bytes) if shown => {
+                Item::decode(bytes).map(Some).map_err(|error| malformed(&error))
+            }
             _ => Ok(None),
         };
-        let new = image(
-            &record.new,
-            matches!(view, StreamView::NewImage | StreamView::NewAndOldImages),
-        )?;
-        let old = image(
-            &record.old,
-            matches!(view, StreamView::OldImage | StreamView::NewAndOldImages),
-        )?;
+        let new =
+            image(&record.new, matches!(view, StreamView::NewImage | StreamView::NewAndOldImages))?;
+        let old =
+            image(&record.old, matches!(view, StreamView::OldImage | StreamView::NewAndOldImages))?;
         Ok(Some(self.text(checked, view, new, old, false)))
     }
 
@@ -81,8 +81,8 @@ impl TableFace {
             .map(Item::size)
             .sum::<usize>();
         let mut shown = Map::new();
-        let seconds = record.stamp.hlc.0 >> 16;
-        shown.insert("ApproximateCreationDateTime".into(), (seconds / 1000).into());
+        let ms = record.stamp.hlc.ms();
+        shown.insert("ApproximateCreationDateTime".into(), (ms / 1000).into());
         shown.insert("Keys".into(), item_json(&keys));
         if let Some(new) = &new {
             shown.insert("NewImage".into(), item_json(new));
@@ -92,7 +92,7 @@ impl TableFace {
         }
         shown.insert("SequenceNumber".into(), format!("{:021}", record.seq).into());
         shown.insert("SizeBytes".into(), size.into());
-        shown.insert("StreamViewType".into(), view_name(view).into());
+        shown.insert("StreamViewType".into(), view.as_str().into());
         let mut whole = Map::new();
         whole.insert("eventID".into(), self.event_id(record).into());
         whole.insert("eventName".into(), event_name(record.kind).into());
@@ -129,7 +129,7 @@ fn tag(checked: &CheckedRecord, stub: bool) -> Value {
         tag.insert("replaced".into(), stamp_json(replaced));
     }
     tag.insert("origin".into(), record.origin.0.into());
-    tag.insert("cause".into(), cause_name(record.cause).into());
+    tag.insert("cause".into(), record.cause.as_str().into());
     if let Some((id, size)) = &record.transaction {
         tag.insert("transaction".into(), json!({"id": id.to_string(), "size": size}));
     }
@@ -144,7 +144,7 @@ fn tag(checked: &CheckedRecord, stub: bool) -> Value {
 
 fn stamp_json(stamp: &Stamp) -> Value {
     json!({
-        "time": stamp.hlc.0 >> 16,
+        "time": stamp.hlc.ms(),
         "counter": stamp.hlc.0 & 0xffff,
         "region": stamp.region.0,
         "sequence": stamp.seq,
@@ -156,26 +156,6 @@ fn event_name(kind: ChangeKind) -> &'static str {
         ChangeKind::Insert => "INSERT",
         ChangeKind::Remove => "REMOVE",
         ChangeKind::Modify | ChangeKind::Touch => "MODIFY",
-    }
-}
-
-fn cause_name(cause: Cause) -> &'static str {
-    match cause {
-        Cause::User => "user",
-        Cause::Ttl => "ttl",
-        Cause::Replication => "replication",
-        Cause::Repair => "repair",
-        Cause::Touch => "touch",
-    }
-}
-
-/// The name DynamoDB gives a view type.
-pub fn view_name(view: StreamView) -> &'static str {
-    match view {
-        StreamView::KeysOnly => "KEYS_ONLY",
-        StreamView::NewImage => "NEW_IMAGE",
-        StreamView::OldImage => "OLD_IMAGE",
-        StreamView::NewAndOldImages => "NEW_AND_OLD_IMAGES",
     }
 }
 

@@ -100,10 +100,7 @@ fn get<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Messag
     headers.get(name).map(|value| value.as_str()).ok_or(MessageError::HeaderMissing(name))
 }
 
-fn parse<T: std::str::FromStr>(
-    headers: &HeaderMap,
-    name: &'static str,
-) -> Result<T, MessageError> {
+fn parse<T: std::str::FromStr>(headers: &HeaderMap, name: &'static str) -> Result<T, MessageError> {
     let text = get(headers, name)?;
     text.parse().map_err(|_| malformed(name, text))
 }
@@ -152,7 +149,10 @@ mod tests {
         let size: usize = headers
             .iter()
             .map(|(name, values)| {
-                values.iter().map(|value| name.to_string().len() + value.as_str().len() + 4).sum::<usize>()
+                values
+                    .iter()
+                    .map(|value| name.to_string().len() + value.as_str().len() + 4)
+                    .sum::<usize>()
             })
             .sum();
         assert!(size + 12 < HEAD_BYTES_MAX, "{size}");

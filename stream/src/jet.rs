@@ -1,12 +1,12 @@
 //! The few questions both sides ask of JetStream, with "there is no such stream" and "there is no
 //! such message" told apart from failures.
 
+use async_nats::Client;
 use async_nats::datetime::DateTime;
 use async_nats::jetstream::context::{self, GetStreamErrorKind};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind, RawMessageError, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
-use async_nats::Client;
 use std::time::Duration;
 
 /// Why the broker did not answer as hoped.

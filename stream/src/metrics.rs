@@ -3,7 +3,8 @@
 
 use prometheus::{
     Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, register_gauge,
-    register_histogram, register_int_counter, register_int_counter_vec, register_int_gauge, register_int_gauge_vec,
+    register_histogram, register_int_counter, register_int_counter_vec, register_int_gauge,
+    register_int_gauge_vec,
 };
 use std::sync::LazyLock;
 

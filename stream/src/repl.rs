@@ -193,7 +193,7 @@ mod tests {
         let frame = "00000000000000000000000000000001000000000000001000000002";
         assert_eq!(
             hex(&message().encode()),
-            format!("0100{frame}000000000000000500000002000000026162000000016315d0ce5b2ed2b7a5")
+            format!("0100{frame}00000000000000050000000200000002616200000001631111197d1ed07ad8")
         );
         let stub = Stub { record_bytes: 9, prev_hash: 3, hash: 4, key: Bytes::from_static(b"k") };
         let stub = ReplMessage { records: vec![], stub: Some(stub), ..message() };
@@ -201,7 +201,7 @@ mod tests {
             hex(&stub.encode()),
             format!(
                 "0101{frame}00000000000000050000000900000000000000030000000000000004000000016b\
-                 0000000000000000"
+                 3a844204e1bb2d66"
             )
         );
     }

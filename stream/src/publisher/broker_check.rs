@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// The oldest version without known loss on plain process kills.
-pub const VERSION_MIN: (u32, u32, u32) = (2, 12, 7);
+pub(crate) const VERSION_MIN: (u32, u32, u32) = (2, 12, 7);
 /// Copies of each stream in the shipped configuration.
-pub const REPLICAS_MIN: usize = 3;
+pub(crate) const REPLICAS_MIN: usize = 3;
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
 
@@ -43,7 +43,7 @@ impl Strength {
 }
 
 /// Asks the connected server and its monitor, sets the metric and says what was found.
-pub async fn check(connection: &Connection, settings: &PublisherSettings) -> Strength {
+pub(crate) async fn check(connection: &Connection, settings: &PublisherSettings) -> Strength {
     let sync_always = match settings.monitor_url.as_str() {
         "" => None,
         url => match sync_setting(url).await {
@@ -117,7 +117,8 @@ async fn get(url: &str, path: &str) -> Result<String, String> {
         .trim_end_matches('/');
     let said = |error: std::io::Error| error.to_string();
     let mut connection = TcpStream::connect(host).await.map_err(said)?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nAccept: application/json\r\n\r\n");
     connection.write_all(request.as_bytes()).await.map_err(said)?;
     let mut answer = Vec::new();
     connection.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.map_err(said)?;
@@ -145,8 +146,7 @@ mod tests {
 
     #[test]
     fn each_weakness_is_found() {
-        let strong =
-            Strength { version: "2.15.1".into(), replicas: 3, sync_always: Some(true) };
+        let strong = Strength { version: "2.15.1".into(), replicas: 3, sync_always: Some(true) };
         assert_eq!(strong.weaknesses(), []);
         let weak = Strength { version: "2.9.10".into(), replicas: 1, sync_always: None };
         assert_eq!(weak.weaknesses(), Weakness::ALL);

@@ -11,23 +11,23 @@ use tombolo_item::TableId;
 
 /// The newest message of a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastMessage {
+pub(crate) struct LastMessage {
     /// The broker's own number for it: what the next publish expects.
-    pub stream_seq: u64,
+    pub(crate) stream_seq: u64,
     /// Its headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
 }
 
 /// The broker took it in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ack {
-    pub stream_seq: u64,
+pub(crate) struct Ack {
+    pub(crate) stream_seq: u64,
     /// A message with this id was there already: nothing was stored.
-    pub duplicate: bool,
+    pub(crate) duplicate: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BusError {
+pub(crate) enum BusError {
     #[error("the table's stream does not exist")]
     NoStream,
     #[error("another message was there first")]
@@ -38,14 +38,14 @@ pub enum BusError {
 
 /// A message to send.
 #[derive(Debug, Clone)]
-pub struct Outgoing {
-    pub subject: String,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Outgoing {
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 /// A broker with one stream per table.
-pub trait Bus: Send + Sync + 'static {
+pub(crate) trait Bus: Send + Sync + 'static {
     /// Waits for the connection.
     fn up(&self) -> impl Future<Output = ()> + Send;
     /// Makes the table's stream be there.

@@ -7,8 +7,8 @@
 
 use crate::chain::CheckedRecord;
 use crate::error::MessageError;
-use crate::head::MessageHead;
 use crate::face::TableFace;
+use crate::head::MessageHead;
 use crate::people::Body;
 use crate::repl::{FRAME_BYTES, ReplMessage, Stub};
 use crate::subject::Family;
@@ -17,20 +17,20 @@ use tombolo_item::Shard;
 
 /// A message, but for the broker's part of the headers.
 #[derive(Debug, Clone)]
-pub struct Composed {
-    pub head: MessageHead,
-    pub body: Bytes,
-    pub stub: bool,
+pub(crate) struct Composed {
+    pub(crate) head: MessageHead,
+    pub(crate) body: Bytes,
+    pub(crate) stub: bool,
 }
 
 impl Composed {
-    pub fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.head.last_seq - self.head.first_seq + 1
     }
 }
 
 /// Puts the first of these records, and as many more as fit, into one message.
-pub fn compose(
+pub(crate) fn compose(
     face: &TableFace,
     shard: Shard,
     family: Family,

@@ -50,7 +50,10 @@ impl LedShard for TestLeader {
     fn past(&self, seq: u64) -> BoxFuture<'_, ()> {
         let mut heads = self.log.heads();
         async move {
-            heads.wait_for(|head| head.seq > seq).await.expect("the log lives as long as its leader");
+            heads
+                .wait_for(|head| head.seq > seq)
+                .await
+                .expect("the log lives as long as its leader");
         }
         .boxed()
     }
@@ -73,11 +76,19 @@ pub(crate) struct PublishingNode {
 }
 
 impl PublishingNode {
-    pub(crate) async fn start(nats_url: &str, face: TableFace, log: &Arc<TestLog>) -> PublishingNode {
+    pub(crate) async fn start(
+        nats_url: &str,
+        face: TableFace,
+        log: &Arc<TestLog>,
+    ) -> PublishingNode {
         PublishingNode::with(short_settings(nats_url), face, log).await
     }
 
-    pub(crate) async fn with(settings: PublisherSettings, face: TableFace, log: &Arc<TestLog>) -> PublishingNode {
+    pub(crate) async fn with(
+        settings: PublisherSettings,
+        face: TableFace,
+        log: &Arc<TestLog>,
+    ) -> PublishingNode {
         let (settings, face) = (Arc::new(settings), Arc::new(face));
         let connection = Connection::open(&settings.nats_url, "test").await.expect("an address");
         let bus = Arc::new(NatsBus::new(connection, settings.clone()));

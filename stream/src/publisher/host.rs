@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tombolo_group::{ChangeLog, Head, Host};
 use tombolo_item::{Shard, TableId};
 
-pub struct HostShard {
+pub(crate) struct HostShard {
     host: Host,
     table: TableId,
     shard: Shard,
@@ -20,7 +20,7 @@ pub struct HostShard {
 
 impl HostShard {
     /// `None`: this node has no replica of the shard (any more).
-    pub fn open(host: &Host, table: TableId, shard: Shard) -> Option<HostShard> {
+    pub(crate) fn open(host: &Host, table: TableId, shard: Shard) -> Option<HostShard> {
         Some(HostShard {
             log: host.change_log(shard)?,
             heads: host.heads(shard.group)?,

@@ -15,16 +15,16 @@ const SAMPLES_MAX: usize = 128;
 
 /// One shard and family: what its task tells.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     published_seq: AtomicU64,
 }
 
 impl Progress {
-    pub fn published(&self, seq: u64) {
+    pub(crate) fn published(&self, seq: u64) {
         self.published_seq.store(seq, Ordering::Relaxed);
     }
 
-    pub fn seq(&self) -> u64 {
+    pub(crate) fn seq(&self) -> u64 {
         self.published_seq.load(Ordering::Relaxed)
     }
 }
@@ -49,21 +49,21 @@ impl Samples {
 
 /// All shards and families this node publishes.
 #[derive(Debug, Default)]
-pub struct LagBoard {
+pub(crate) struct LagBoard {
     samples: Mutex<BTreeMap<(Shard, &'static str), Samples>>,
 }
 
 /// One line of the board, as its owner sees it.
-pub struct Line {
-    pub shard: Shard,
-    pub family: &'static str,
-    pub head_seq: u64,
-    pub progress: Arc<Progress>,
+pub(crate) struct Line {
+    pub(crate) shard: Shard,
+    pub(crate) family: &'static str,
+    pub(crate) head_seq: u64,
+    pub(crate) progress: Arc<Progress>,
 }
 
 impl LagBoard {
     /// Sets the gauges from what is true now. A shard with both families counts with the slower.
-    pub fn sample(&self, now: Instant, lines: &[Line]) {
+    pub(crate) fn sample(&self, now: Instant, lines: &[Line]) {
         let mut samples = self.samples.lock();
         samples.retain(|key, _| lines.iter().any(|line| (line.shard, line.family) == *key));
         let mut records: BTreeMap<Shard, u64> = BTreeMap::new();

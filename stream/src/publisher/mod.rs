@@ -4,8 +4,8 @@
 //! (what the table asks for), compared anew on every event and on a timer; a task that should not
 //! run is stopped at once, wherever it is, and the broker's fence makes that safe.
 //!
-//! In reading order: [`settings`], [`source`] and [`bus`] (the two doors), `compose` (one message),
-//! [`shard`] (one shard's loop), `pace` and `lag`, then the real doors `host` and `nats_bus`, and
+//! In reading order: `settings`, `source` and `bus` (the two doors), `compose` (one message),
+//! `shard` (one shard's loop), `pace` and `lag`, then the real doors `host` and `nats_bus`, and
 //! the chores `broker_check` and `sweep`.
 
 mod broker_check;

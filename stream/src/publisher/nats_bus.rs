@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tombolo_item::TableId;
 
-pub struct NatsBus {
+pub(crate) struct NatsBus {
     connection: Connection,
     context: Context,
     settings: Arc<PublisherSettings>,
@@ -52,7 +52,7 @@ impl From<JetError> for BusError {
 }
 
 impl NatsBus {
-    pub fn new(connection: Connection, settings: Arc<PublisherSettings>) -> NatsBus {
+    pub(crate) fn new(connection: Connection, settings: Arc<PublisherSettings>) -> NatsBus {
         NatsBus {
             context: jet::context(connection.client.clone(), settings.ack_timeout),
             connection,
@@ -61,16 +61,16 @@ impl NatsBus {
         }
     }
 
-    pub fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    pub fn context(&self) -> &Context {
+    pub(crate) fn context(&self) -> &Context {
         &self.context
     }
 
     /// Looks after connection and streams; runs until dropped.
-    pub async fn watch(&self) {
+    pub(crate) async fn watch(&self) {
         let mut link = self.connection.watch();
         let mut check = tokio::time::interval(self.settings.stream_check);
         check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -93,7 +93,7 @@ impl NatsBus {
     }
 
     /// Forgets tables that nobody publishes any more.
-    pub fn keep_only(&self, wanted: impl Fn(TableId) -> bool) {
+    pub(crate) fn keep_only(&self, wanted: impl Fn(TableId) -> bool) {
         self.tables.lock().retain(|table, _| wanted(*table));
     }
 
@@ -121,8 +121,9 @@ impl NatsBus {
             *seen = match jet::stream(&self.context, &self.name(table)).await {
                 Ok(stream) => {
                     let now = Life::of(stream.cached_info());
-                    // Purged is noticed too: what was there went before its time.
-                    let emptied = now.first > before.last + 1 && now.last == before.last;
+                    // Purged is noticed too. What only grew too old looks the same; asking again
+                    // does no harm.
+                    let emptied = before.first <= before.last && now.first > before.last;
                     if now.created == before.created && now.last >= before.last && !emptied {
                         Some(now)
                     } else {
@@ -166,8 +167,9 @@ impl NatsBus {
     }
 
     async fn create(&self, table: TableId) -> Result<Life, BusError> {
-        let failed =
-            |error: &dyn std::fmt::Display| BusError::Unknown(format!("creating a stream: {error}"));
+        let failed = |error: &dyn std::fmt::Display| {
+            BusError::Unknown(format!("creating a stream: {error}"))
+        };
         match self.context.create_stream(self.config(table)).await {
             Ok(stream) => Ok(Life::of(stream.cached_info())),
             // Another node made it a moment ago, perhaps with other limits.
@@ -225,11 +227,7 @@ impl Bus for NatsBus {
         self.table(table).life.subscribe()
     }
 
-    async fn last(
-        &self,
-        table: TableId,
-        subject: &str,
-    ) -> Result<Option<LastMessage>, BusError> {
+    async fn last(&self, table: TableId, subject: &str) -> Result<Option<LastMessage>, BusError> {
         let stream = self
             .context
             .get_stream_no_info(self.name(table))
@@ -256,8 +254,7 @@ impl Bus for NatsBus {
         }
         let table = table_of(&message.subject);
         let sending = async {
-            let publish =
-                PublishMessage::build().payload(message.body).headers(message.headers);
+            let publish = PublishMessage::build().payload(message.body).headers(message.headers);
             self.context.send_publish(message.subject, publish).await?.await
         };
         let answer = tokio::select! {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-pub struct Pace {
+pub(crate) struct Pace {
     shards: Semaphore,
     bytes_per_second: u64,
     /// When the bytes let through so far are paid for.
@@ -15,13 +15,13 @@ pub struct Pace {
 }
 
 /// One shard's turn.
-pub struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     pace: &'a Pace,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Pace {
-    pub fn new(shards: usize, bytes_per_second: u64) -> Pace {
+    pub(crate) fn new(shards: usize, bytes_per_second: u64) -> Pace {
         Pace {
             shards: Semaphore::new(shards.max(1)),
             bytes_per_second: bytes_per_second.max(1),
@@ -30,7 +30,7 @@ impl Pace {
     }
 
     /// Waits for a place among the shards that catch up.
-    pub async fn turn(&self) -> Turn<'_> {
+    pub(crate) async fn turn(&self) -> Turn<'_> {
         // The semaphore is never closed; without a permit the rate still holds.
         Turn { pace: self, _permit: self.shards.acquire().await.ok() }
     }
@@ -38,7 +38,7 @@ impl Pace {
 
 impl Turn<'_> {
     /// Waits until `bytes` more may be sent.
-    pub async fn pay(&self, bytes: usize) {
+    pub(crate) async fn pay(&self, bytes: usize) {
         let until = {
             let mut paid_until = self.pace.paid_until.lock().await;
             let start = (*paid_until).max(Instant::now());

@@ -30,14 +30,14 @@ const ONE_RECORD: usize = 1;
 const RETRY_MIN: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-pub struct ShardPublisher<B, S> {
-    pub bus: Arc<B>,
-    pub source: Arc<S>,
-    pub face: Arc<TableFace>,
-    pub family: Family,
-    pub settings: Arc<PublisherSettings>,
-    pub pace: Arc<Pace>,
-    pub progress: Arc<Progress>,
+pub(crate) struct ShardPublisher<B, S> {
+    pub(crate) bus: Arc<B>,
+    pub(crate) source: Arc<S>,
+    pub(crate) face: Arc<TableFace>,
+    pub(crate) family: Family,
+    pub(crate) settings: Arc<PublisherSettings>,
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// What the broker has of this shard, as far as we know.
@@ -81,7 +81,7 @@ impl From<BusError> for Pause {
 
 impl<B: Bus, S: LedShard> ShardPublisher<B, S> {
     /// Publishes for as long as this node leads the shard. May be dropped at any point.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         let mut known = Known::default();
         let mut delay = RETRY_MIN;
         loop {
@@ -271,7 +271,10 @@ impl<B: Bus, S: LedShard> ShardPublisher<B, S> {
                 }
                 let ours = self.source.head().seq;
                 return self
-                    .two_histories(format!("it has record {}, our log ends at {ours}", head.last_seq))
+                    .two_histories(format!(
+                        "it has record {}, our log ends at {ours}",
+                        head.last_seq
+                    ))
                     .await;
             }
         }

@@ -9,15 +9,15 @@ use tombolo_item::{Shard, TableId};
 
 /// Records read from a log.
 #[derive(Debug, Clone, Default)]
-pub struct LogSlice {
+pub(crate) struct LogSlice {
     /// Canonical change records with their sequence numbers, consecutive.
-    pub records: Vec<(u64, Bytes)>,
+    pub(crate) records: Vec<(u64, Bytes)>,
     /// The first record the log still has (one past the newest when it has none).
-    pub oldest_seq: u64,
+    pub(crate) oldest_seq: u64,
 }
 
 /// A shard led by this node.
-pub trait LedShard: Send + Sync + 'static {
+pub(crate) trait LedShard: Send + Sync + 'static {
     fn table(&self) -> TableId;
     fn shard(&self) -> Shard;
     /// The newest applied record.

@@ -14,7 +14,7 @@ use tombolo_item::TableId;
 const LOOK: Duration = Duration::from_secs(10);
 
 /// What the sweep needs to know of the tables.
-pub trait Tables: Send + Sync {
+pub(crate) trait Tables: Send + Sync {
     /// Whether this node decides now.
     fn decides(&self) -> bool;
     /// Whether the table is there and not being deleted.
@@ -22,7 +22,7 @@ pub trait Tables: Send + Sync {
 }
 
 /// Looks again and again; runs until dropped.
-pub async fn run(bus: &NatsBus, tables: &impl Tables, region_name: &str) {
+pub(crate) async fn run(bus: &NatsBus, tables: &impl Tables, region_name: &str) {
     let mut suspects = BTreeSet::new();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -39,7 +39,7 @@ pub async fn run(bus: &NatsBus, tables: &impl Tables, region_name: &str) {
 }
 
 /// One look. What is missing now and was missing on the look before is removed.
-pub async fn sweep(
+pub(crate) async fn sweep(
     bus: &NatsBus,
     tables: &impl Tables,
     region_name: &str,

@@ -143,8 +143,7 @@ async fn subjects(
         JetError::Failed(format!("listing the subjects of a stream: {error}"))
     };
     let listed = stream.info_with_subjects(&filter).await.map_err(|error| failed(&error))?;
-    let names: Vec<(String, usize)> =
-        listed.try_collect().await.map_err(|error| failed(&error))?;
+    let names: Vec<(String, usize)> = listed.try_collect().await.map_err(|error| failed(&error))?;
     let wanted = |shard: &Shard| settings.shards.as_ref().is_none_or(|only| only.contains(shard));
     Ok(names
         .into_iter()

@@ -8,12 +8,12 @@
 //!   position is never used.
 //! - A shard that waits for a fetch holds up nobody else, and keeps a bounded number of messages.
 //!
-//! In reading order: [`fetch`] (what the log must offer), [`shard`] (one shard's decisions),
+//! In reading order: [`fetch`] (what the log must offer), `shard` (one shard's decisions),
 //! `broker` (finding the place to start, opening the consumer), `worker` (the loop).
 
 mod broker;
 pub mod fetch;
-pub mod shard;
+mod shard;
 #[cfg(all(test, feature = "publisher"))]
 mod tests;
 mod worker;

@@ -17,11 +17,11 @@ use std::collections::VecDeque;
 use tombolo_item::{Shard, TableId};
 
 /// Message bodies one shard keeps while it waits for its log.
-pub const WAITING_BYTES_MAX: usize = 4 << 20;
+pub(crate) const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Record(StreamRecord),
     /// Moved on without a record to show.
     Covered(Shard, Position),
@@ -30,14 +30,14 @@ pub enum Outcome {
 
 /// A message whose headers and checksum were read.
 #[derive(Debug, Clone)]
-pub struct Arrived {
-    pub head: MessageHead,
-    pub body: Bytes,
+pub(crate) struct Arrived {
+    pub(crate) head: MessageHead,
+    pub(crate) body: Bytes,
 }
 
 /// One shard's reader.
 #[derive(Debug)]
-pub struct ShardReader {
+pub(crate) struct ShardReader {
     table: TableId,
     shard: Shard,
     family: Family,
@@ -53,7 +53,7 @@ pub struct ShardReader {
 }
 
 impl ShardReader {
-    pub fn new(
+    pub(crate) fn new(
         table: TableId,
         shard: Shard,
         family: Family,
@@ -74,18 +74,18 @@ impl ShardReader {
         }
     }
 
-    pub fn position(&self) -> Position {
+    pub(crate) fn position(&self) -> Position {
         self.position
     }
 
     /// The records to ask the log for, if any.
-    pub fn wanted(&self) -> Option<(u64, u64)> {
+    pub(crate) fn wanted(&self) -> Option<(u64, u64)> {
         (!self.held && self.missing_to > self.position.seq)
             .then_some((self.position.seq + 1, self.missing_to))
     }
 
     /// A message came from the broker.
-    pub fn arrived(&mut self, message: Arrived, out: &mut Vec<Outcome>) {
+    pub(crate) fn arrived(&mut self, message: Arrived, out: &mut Vec<Outcome>) {
         if self.held {
             return;
         }
@@ -99,7 +99,12 @@ impl ShardReader {
     }
 
     /// A message came whose body is damaged; its headers, if they could be read, say what it held.
-    pub fn damaged(&mut self, head: Option<&MessageHead>, error: &MessageError, out: &mut Vec<Outcome>) {
+    pub(crate) fn damaged(
+        &mut self,
+        head: Option<&MessageHead>,
+        error: &MessageError,
+        out: &mut Vec<Outcome>,
+    ) {
         metrics::DAMAGED.inc();
         tracing::warn!(shard = %self.shard, %error, "a damaged message; its records come from the log");
         if let Some(head) = head {
@@ -108,7 +113,7 @@ impl ShardReader {
     }
 
     /// The shard has records up to `seq`, says a path other than the broker, and has had for long.
-    pub fn behind(&mut self, seq: u64, out: &mut Vec<Outcome>) {
+    pub(crate) fn behind(&mut self, seq: u64, out: &mut Vec<Outcome>) {
         if !self.held && self.wanted().is_none() && seq > self.position.seq {
             metrics::GAPS.inc();
             self.miss(seq, out);
@@ -116,7 +121,7 @@ impl ShardReader {
     }
 
     /// The log answered [`Self::wanted`]. Returns whether that helped.
-    pub fn fetched(
+    pub(crate) fn fetched(
         &mut self,
         answer: Result<Vec<Fetched>, FetchFailure>,
         out: &mut Vec<Outcome>,
@@ -134,7 +139,10 @@ impl ShardReader {
                         Verdict::Gap { .. } => break,
                         Verdict::BrokenChain { ours, theirs } => {
                             let (shard, seq) = (self.shard, record.seq);
-                            self.hold(StreamError::TwoHistories { shard, seq, log: theirs, ours }, out);
+                            self.hold(
+                                StreamError::TwoHistories { shard, seq, log: theirs, ours },
+                                out,
+                            );
                             break;
                         }
                     }
@@ -233,7 +241,11 @@ impl ShardReader {
         Ok(())
     }
 
-    fn take_people(&mut self, message: &Arrived, out: &mut Vec<Outcome>) -> Result<(), MessageError> {
+    fn take_people(
+        &mut self,
+        message: &Arrived,
+        out: &mut Vec<Outcome>,
+    ) -> Result<(), MessageError> {
         let head = &message.head;
         let records = people::split(&message.body)?;
         let in_range = records.iter().all(|record| {

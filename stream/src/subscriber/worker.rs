@@ -277,8 +277,7 @@ impl Worker {
     async fn answered(&mut self, (shard, answer): Answer) -> Result<(), Ended> {
         self.fetching.remove(&shard);
         let mut out = Vec::new();
-        let helped =
-            self.reader(shard, Position::default()).fetched(answer, &mut out);
+        let helped = self.reader(shard, Position::default()).fetched(answer, &mut out);
         if helped {
             self.fetch_delay.remove(&shard);
         } else {

@@ -28,8 +28,9 @@ fn messages_of_both_families_cover_everything_once_and_stay_within_the_limit() {
         let mut shown = 0;
         while position.seq < 200 {
             let records = log.read(position.seq + 1, usize::MAX);
-            let message =
-                compose(&face, log.shard, family, &records, limit).expect("composed").expect("some");
+            let message = compose(&face, log.shard, family, &records, limit)
+                .expect("composed")
+                .expect("some");
             let head = &message.head;
             assert_eq!(
                 position.judge(head.first_seq, head.last_seq, head.prev_hash),
@@ -62,8 +63,9 @@ fn only_touches_make_an_empty_body_that_still_covers_them() {
     log.append(ChangeKind::Touch, 0);
     let face = face(log.table, StreamView::KeysOnly);
     let records = log.read(1, usize::MAX);
-    let message =
-        compose(&face, log.shard, Family::People, &records, 1 << 19).expect("composed").expect("some");
+    let message = compose(&face, log.shard, Family::People, &records, 1 << 19)
+        .expect("composed")
+        .expect("some");
     assert_eq!(&message.body[..], br#"{"Records":[]}"#);
     assert_eq!((message.head.first_seq, message.head.last_seq), (1, 2));
 }
@@ -150,7 +152,7 @@ fn the_golden_record() {
             "tombolo": {
                 "shard": "0000000000000010-1",
                 "sequence": 1,
-                "stamp": {"time": 1_700_000_000_001u64, "counter": 0, "region": 1, "sequence": 1},
+                "stamp": {"time": 1_700_000_000_001u64, "counter": 0, "region": 1, "sequence": 1_700_000_000_001u64},
                 "origin": 1,
                 "cause": "user",
                 "prevHash": "0000000000000000",

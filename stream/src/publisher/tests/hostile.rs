@@ -107,7 +107,8 @@ impl HostileBus {
             broker.ids.clear();
             broker.last_seq = 0;
         } else if broker.chance(0.1) {
-            let lost = broker.random.random_range(0..=broker.messages.len().min(3));
+            let most = broker.messages.len().min(3);
+            let lost = broker.random.random_range(0..=most);
             for _ in 0..lost {
                 broker.messages.pop();
             }

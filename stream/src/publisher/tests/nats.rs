@@ -26,11 +26,7 @@ async fn start(server: &NatsServer, log: &Arc<TestLog>) -> PublishingNode {
 }
 
 /// What the broker holds of a subject, in its order.
-async fn content(
-    server: &NatsServer,
-    log: &TestLog,
-    family: Family,
-) -> Vec<(MessageHead, Bytes)> {
+async fn content(server: &NatsServer, log: &TestLog, family: Family) -> Vec<(MessageHead, Bytes)> {
     let connection = Connection::open(&server.url(), "reader").await.expect("an address");
     connection.up().await;
     let context = jet::context(connection.client.clone(), Duration::from_secs(5));
@@ -273,10 +269,8 @@ async fn the_server_is_asked_how_strong_it_is() {
     let server = NatsServer::start();
     let connection = Connection::open(&server.url(), "test").await.expect("an address");
     connection.up().await;
-    let settings = PublisherSettings {
-        monitor_url: server.monitor_url(),
-        ..short_settings(&server.url())
-    };
+    let settings =
+        PublisherSettings { monitor_url: server.monitor_url(), ..short_settings(&server.url()) };
     let strength = broker_check::check(&connection, &settings).await;
     assert_eq!(strength.sync_always, Some(false));
     assert_eq!(strength.replicas, 1);

@@ -45,8 +45,7 @@ fn messages(log: &TestLog, family: Family, random: &mut ChaCha8Rng) -> Vec<Sent>
 fn a_log(random: &mut ChaCha8Rng) -> Arc<TestLog> {
     let log = TestLog::new(table_id(1), shard_id(16));
     for _ in 0..random.random_range(20..80) {
-        let kinds =
-            [ChangeKind::Insert, ChangeKind::Modify, ChangeKind::Remove, ChangeKind::Touch];
+        let kinds = [ChangeKind::Insert, ChangeKind::Modify, ChangeKind::Remove, ChangeKind::Touch];
         let size = if random.random_bool(0.05) { 8000 } else { random.random_range(0..500) };
         log.append(kinds[random.random_range(0..4)], size);
     }
