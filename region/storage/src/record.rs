@@ -230,3 +230,110 @@ fn read_batch(data: &Bytes) -> Result<Vec<LogRecord>, FormatError> {
     input.end()?;
     Ok(records)
 }
+
+#[cfg(test)]
+mod tests {
+    use tombolo_item::{KeyAttribute, KeyType};
+
+    use super::*;
+
+    fn record() -> LogRecord {
+        let shard = Shard { group: GroupId(16), epoch: 1 };
+        let stamp = Stamp { hlc: Hlc(9), region: RegionId(1), seq: 2 };
+        let kind = KeyType::S;
+        LogRecord {
+            table: TableId(Uuid::from_u128(1)),
+            shard,
+            eval_term: 3,
+            token: Some(TokenRecord {
+                session: Uuid::from_u128(2),
+                number: 4,
+                lowest_unfinished: 3,
+                issued_ms: 5,
+                result: TokenResult { outcome: 1, stamp: Some(stamp) },
+            }),
+            changes: vec![Bytes::from_static(b"change")],
+            rows: vec![
+                RowOp {
+                    space: Space::INDEX,
+                    key: RowKey(Bytes::from_static(b"k")),
+                    value: Some(Bytes::from_static(b"v")),
+                },
+                RowOp { space: Space::ITEMS, key: RowKey(Bytes::from_static(b"t")), value: None },
+            ],
+            config: Some(GroupConfig {
+                group: GroupId(16),
+                table: TableId(Uuid::from_u128(1)),
+                schema: KeySchema {
+                    partition: KeyAttribute { name: "id".into(), kind },
+                    sort: None,
+                },
+                secret: HashSecret([7; 16]),
+                range: KeyRange::full(),
+                epoch: 1,
+                view: Some(StreamView::NewImage),
+                regions: vec![RegionId(1), RegionId(2)],
+                parent: Some(ParentShard { shard, seq: 8, hash: 9 }),
+                keep_log: true,
+            }),
+            confirmed: vec![Confirmed {
+                region: RegionId(2),
+                shard,
+                seq: 6,
+                closed_applied: Hlc(7),
+            }],
+            marker: Some(10),
+            closed: Some(Hlc(11)),
+            ext: Bytes::from_static(b"ext"),
+        }
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let hex: String = encode_batch(&[record()]).iter().map(|b| format!("{b:02x}")).collect();
+        let golden = [
+            "01000000010000006e10000000000000000000000000000000011001030110000000000000000000",
+            "00000000000002040305010109010201101000000000000000000000000000000001026964000007",
+            "0707070707070707070707070707070000010101020102011001080901010210010607010a010b00",
+            "000001000000066368616e67650000000201000000016b0100000001760000000001740000000003",
+            "6578746942e445",
+        ];
+        assert_eq!(hex, golden.concat());
+    }
+
+    #[test]
+    fn batches_come_back_and_damage_is_refused() {
+        let bare = LogRecord {
+            token: None,
+            changes: Vec::new(),
+            rows: Vec::new(),
+            config: None,
+            confirmed: Vec::new(),
+            marker: None,
+            closed: None,
+            ..record()
+        };
+        let batch = [record(), bare, record()];
+        let bytes = encode_batch(&batch);
+        assert_eq!(decode_batch(&bytes).unwrap(), batch);
+        assert!(decode_batch(&encode_batch(&[])).unwrap().is_empty());
+        for cut in 0..bytes.len() {
+            assert!(decode_batch(&bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_batch(&flipped.into()).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_is_refused_by_name() {
+        let mut out = Encoder::default();
+        out.u8(9);
+        out.u32(0);
+        out.checksum();
+        let refused = decode_batch(&out.finish()).unwrap_err().to_string();
+        assert!(refused.contains("format version 9"), "{refused}");
+    }
+}

@@ -149,3 +149,67 @@ pub(crate) fn decode(place: Place<'_>, bytes: &Bytes) -> Result<Row, String> {
     let key = Key::decode(&key).map_err(|e| e.to_string())?;
     Ok(Row::Stored(StoredRow { stamp, tombstone, origin, item: rest, key, merge_state }))
 }
+
+#[cfg(test)]
+mod tests {
+    use tombolo_item::Value;
+
+    use super::*;
+
+    fn place(key: &RowKey) -> Place<'_> {
+        Place { group: GroupId(16), space: 0, key }
+    }
+
+    fn parts(key: &Key) -> RowParts<'_> {
+        RowParts {
+            stamp: Stamp { hlc: Hlc(0x0102), region: RegionId(3), seq: 4 },
+            origin: RegionId(5),
+            key,
+            merge_state: b"ms",
+            item: Some(b"item"),
+        }
+    }
+
+    fn key() -> (RowKey, Key) {
+        (RowKey(Bytes::from_static(b"rowkey")), Key { partition: Value::S("k".into()), sort: None })
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn golden_bytes() {
+        let (row_key, key) = key();
+        let item = encode(place(&row_key), &parts(&key));
+        assert_eq!(hex(&item), "01d93ad38301000000000000010200030000000000000004000500000005010001016b000000026d736974656d");
+        let tombstone = encode(place(&row_key), &RowParts { item: None, ..parts(&key) });
+        assert_eq!(hex(&tombstone), "GOLD_TOMB");
+        assert_eq!(hex(&encode_raw(place(&row_key), b"raw")), "GOLD_RAW");
+    }
+
+    #[test]
+    fn rows_come_back_and_belong_to_their_place() {
+        let (row_key, key) = key();
+        let bytes = encode(place(&row_key), &parts(&key));
+        let Ok(Row::Stored(row)) = decode(place(&row_key), &bytes) else { panic!("an item") };
+        assert_eq!((&row.item[..], &row.merge_state[..], row.tombstone), (&b"item"[..], &b"ms"[..], false));
+        assert_eq!((row.key, row.stamp.seq, row.origin), (key, 4, RegionId(5)));
+        let other = RowKey(Bytes::from_static(b"rowkez"));
+        assert!(decode(place(&other), &bytes).is_err());
+        assert!(decode(Place { group: GroupId(17), ..place(&row_key) }, &bytes).is_err());
+        assert!(decode(Place { space: 1, ..place(&row_key) }, &bytes).is_err());
+        for cut in 0..bytes.len() {
+            assert!(decode(place(&row_key), &bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(place(&row_key), &flipped.into()).is_err(), "bit {bit}");
+        }
+        let mut newer = bytes.to_vec();
+        newer[0] = 2;
+        let refused = decode(place(&row_key), &newer.into()).unwrap_err();
+        assert!(refused.contains("version 2"), "{refused}");
+    }
+}

@@ -311,3 +311,87 @@ fn be64(bytes: &[u8], at: usize) -> u64 {
 fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes were sliced"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tombolo_item::GroupId;
+
+    use super::*;
+
+    const SHARD: Shard = Shard { group: GroupId(16), epoch: 2 };
+
+    fn records(range: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<(u64, Bytes)> {
+        range.map(|seq| (seq, Bytes::from(vec![seq as u8; bytes]))).collect()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn unhex(text: &str) -> Vec<u8> {
+        text.as_bytes()
+            .chunks(2)
+            .map(|d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    /// What the first version wrote; the compressed part may differ from library to library.
+    const GOLDEN: &str = "0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
+
+    #[test]
+    fn golden_bytes_are_read_and_heads_written_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(format!("log-{:016x}-{:016x}", 5, 6));
+        std::fs::write(&path, unhex(GOLDEN)).unwrap();
+        let log = describe(&path, 5, 6).unwrap();
+        let mut read = Vec::new();
+        log.read(SHARD, 5, 1 << 20, &mut read).unwrap();
+        assert_eq!(read, records(5..=6, 9));
+        verify(&unhex(GOLDEN)).unwrap();
+        let written = encode(SHARD, &records(5..=6, 9)).unwrap();
+        assert_eq!(hex(&written[..HEADER + 16]), GOLDEN[..2 * (HEADER + 16)], "{}", hex(&written));
+    }
+
+    #[test]
+    fn reading_starts_anywhere_and_stops_at_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = records(1..=900, 1_000);
+        let log = write(dir.path(), SHARD, &all).unwrap().unwrap();
+        for from in [1, 2, 260, 263, 264, 899, 900] {
+            let mut read = Vec::new();
+            log.read(SHARD, from, 5_000, &mut read).unwrap();
+            let wanted: Vec<_> = all.iter().skip(from as usize - 1).take(5).cloned().collect();
+            assert_eq!(read, wanted, "from {from}");
+        }
+        let opened = open(dir.path(), 900).unwrap();
+        assert_eq!(opened, [log]);
+        assert!(open(dir.path(), 899).unwrap().is_empty(), "beyond the checkpoint");
+        assert!(list_is_empty(dir.path()));
+    }
+
+    fn list_is_empty(dir: &Path) -> bool {
+        files::list(dir).unwrap().is_empty()
+    }
+
+    #[test]
+    fn any_flipped_byte_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = write(dir.path(), SHARD, &records(1..=6, 40)).unwrap().unwrap();
+        let whole = std::fs::read(&log.path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x20;
+            std::fs::write(&log.path, &bytes).unwrap();
+            let error = log.read_whole(SHARD).unwrap_err();
+            assert!(error.is_corrupt() || matches!(error, StorageError::UnknownVersion { .. }));
+            let mut read = Vec::new();
+            if log.read(SHARD, 1, 1 << 20, &mut read).is_ok() {
+                assert!(at >= whole.len() - 8, "byte {at} is read and not covered");
+                assert_eq!(read, records(1..=6, 40));
+            }
+        }
+        let foreign = Shard { group: GroupId(16), epoch: 3 };
+        std::fs::write(&log.path, &whole).unwrap();
+        assert!(log.read_whole(foreign).is_err());
+    }
+}

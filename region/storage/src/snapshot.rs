@@ -495,3 +495,29 @@ impl SnapshotWriter {
         Partition::open_folder(&replica_dir, generation, group, settings)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// What the first version wrote; the compressed part may differ from library to library.
+    const GOLDEN: &str = "000000000000000000000000000000000000000000000000000000000000";
+
+    #[test]
+    fn golden_chunk_is_read_and_its_head_written_alike() {
+        let chunk = encode_chunk(GroupId(16), 3, true, b"stream stream stream").unwrap();
+        assert_eq!(hex(&chunk[..HEAD]), GOLDEN[..2 * HEAD], "{}", hex(&chunk));
+        let golden: Vec<u8> = (0..GOLDEN.len() / 2)
+            .map(|at| u8::from_str_radix(&GOLDEN[2 * at..2 * at + 2], 16).unwrap())
+            .collect();
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = SnapshotWriter::create(dir.path(), 1, GroupId(16)).unwrap();
+        writer.number = 3;
+        assert_eq!(writer.open_chunk(&golden.into()).unwrap(), b"stream stream stream");
+        assert!(writer.complete);
+    }
+}
