@@ -36,5 +36,6 @@ pub use settings::HostSettings;
 pub use types::*;
 // What callers of a group meet of its disk.
 pub use tombolo_storage::{
-    Changes, Confirmed, Digest, Finding as DamagedRow, Partition, Space, StorageError, StoredRow,
+    Changes, Confirmed, Digest, Finding as DamagedRow, GroupConfig, Partition, PinnedView, Space,
+    StorageError, StoredRow,
 };

@@ -1,23 +1,47 @@
-//! The routed submit. Skeleton.
+//! The routed submit: finds the partition, sends to its leader, tries again while that is safe.
+//! Router and link share it.
+//!
+//! Always true: a caller sees a pause, not an error, while leadership moves within its deadline. A
+//! write is retried only under its token. When this node leads the partition, the request stays in
+//! the process.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use tombolo_group::{Host, RangeResponse, ReadResponse, WriteOp, WriteResponse};
-use tombolo_item::{Key, KeyRange};
+use tombolo_group::{
+    Host, RangeRequest, RangeResponse, ReadRequest, ReadResponse, WriteOp, WriteRequest,
+    WriteResponse,
+};
+use tombolo_item::{GroupId, Key, KeyRange, NodeId, RowKey};
 
+use crate::directory::Slot;
 use crate::error::RouteError;
 use crate::memds::Memds;
-use crate::model::TableInfo;
+use crate::model::{TableInfo, TableStatus};
+use crate::submit::{Session, Tries};
 
-/// Finds the partition, sends to its leader, tries again while that is safe.
+/// A table that no refresh has shown for this long is gone.
+const GONE_AFTER: Duration = Duration::from_secs(1);
+/// What a range read returns at most when the caller does not say.
+const RANGE_BYTES: u32 = 1 << 20;
+
+/// The routed submit of this process.
 #[derive(Clone)]
-pub struct Routed(());
+pub struct Routed(Arc<Inner>);
 
-#[allow(unused_variables, clippy::todo, clippy::too_many_arguments)]
+struct Inner {
+    memds: Memds,
+    host: Host,
+    session: Arc<Session>,
+}
+
 impl Routed {
+    /// With a write session of its own.
     pub fn new(memds: Memds, host: Host) -> Routed {
-        todo!()
+        Routed(Arc::new(Inner { memds, host, session: Session::new() }))
     }
+
+    /// Write one row of `table`, applied at most once, answered when it cannot be lost.
     pub async fn write(
         &self,
         table: &TableInfo,
@@ -25,8 +49,37 @@ impl Routed {
         op: WriteOp,
         deadline: Instant,
     ) -> Result<WriteResponse, RouteError> {
-        todo!()
+        let row_key = row_key(table, &key)?;
+        let unfinished = self.0.session.begin();
+        let mut tries = Tries::write(deadline);
+        loop {
+            let slot = self.slot(table, &row_key, &mut tries).await?;
+            let left = tries.left()?;
+            let Some(target) = tries.leader(&slot) else {
+                tries.nowhere("the partition has no replicas").await?;
+                continue;
+            };
+            let request = WriteRequest {
+                group: slot.group,
+                epoch: slot.descriptor().epoch,
+                key: key.clone(),
+                row_key: row_key.clone(),
+                op: op.clone(),
+                token: Some(unfinished.token()),
+            };
+            match self.0.host.write_on(target, request, left).await {
+                Ok(response) => {
+                    slot.set_leader(target);
+                    return Ok(response);
+                }
+                Err(error) => {
+                    tries.failed(&slot, target, error).await?;
+                }
+            }
+        }
     }
+
+    /// Read one item: strong from the leader, else from the nearest replica.
     pub async fn read(
         &self,
         table: &TableInfo,
@@ -34,8 +87,39 @@ impl Routed {
         strong: bool,
         deadline: Instant,
     ) -> Result<ReadResponse, RouteError> {
-        todo!()
+        let row_key = row_key(table, key)?;
+        let mut tries = Tries::read(deadline);
+        loop {
+            let slot = self.slot(table, &row_key, &mut tries).await?;
+            let left = tries.left()?;
+            let Some(target) = self.target(&slot, strong, &mut tries) else {
+                tries.nowhere("the partition has no replicas").await?;
+                continue;
+            };
+            let request = ReadRequest {
+                group: slot.group,
+                epoch: slot.descriptor().epoch,
+                row_key: row_key.clone(),
+                strong,
+            };
+            match self.0.host.read_on(target, request, left).await {
+                Ok(response) => {
+                    if strong {
+                        slot.set_leader(target);
+                    }
+                    return Ok(response);
+                }
+                Err(error) => {
+                    tries.failed(&slot, target, error).await?;
+                }
+            }
+        }
     }
+
+    /// Read the items of a range in order, or in reverse, over as many partitions as it takes. At
+    /// most `limit` items (0: no limit) and about `max_bytes` (0: 1 MiB); `more` says that it
+    /// stopped before the end of the range: go on after the last row key.
+    #[allow(clippy::too_many_arguments, reason = "they are the request, one each")]
     pub async fn range(
         &self,
         table: &TableInfo,
@@ -46,6 +130,148 @@ impl Routed {
         strong: bool,
         deadline: Instant,
     ) -> Result<RangeResponse, RouteError> {
-        todo!()
+        let max_bytes = if max_bytes == 0 { RANGE_BYTES } else { max_bytes };
+        let mut answer = RangeResponse { items: Vec::new(), more: false };
+        let mut bytes = 0u32;
+        let mut rest = range;
+        let mut tries = Tries::read(deadline);
+        while !rest.is_empty() {
+            let left = tries.left()?;
+            let Some((slot, part)) = self.part(table, &rest, reverse, &mut tries).await? else {
+                continue;
+            };
+            let Some(target) = self.target(&slot, strong, &mut tries) else {
+                tries.nowhere("the partition has no replicas").await?;
+                continue;
+            };
+            let count = answer.items.len() as u32;
+            let request = RangeRequest {
+                group: slot.group,
+                epoch: slot.descriptor().epoch,
+                range: part.clone(),
+                reverse,
+                limit: if limit == 0 { 0 } else { limit - count },
+                max_bytes: max_bytes - bytes,
+                strong,
+            };
+            let page = match self.0.host.range_on(target, request, left).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tries.failed(&slot, target, error).await?;
+                    continue;
+                }
+            };
+            if strong {
+                slot.set_leader(target);
+            }
+            bytes = page.items.iter().fold(bytes, |sum, (_, item)| {
+                sum.saturating_add(u32::try_from(item.len()).unwrap_or(u32::MAX))
+            });
+            answer.items.extend(page.items);
+            let rest_is = |range: &KeyRange| !range.is_empty();
+            if page.more {
+                answer.more = true;
+                return Ok(answer);
+            }
+            if reverse {
+                rest.end = Some(part.start);
+            } else {
+                match part.end {
+                    Some(end) => rest.start = end,
+                    None => return Ok(answer),
+                }
+            }
+            let full = limit != 0 && answer.items.len() as u32 >= limit || bytes >= max_bytes;
+            if full {
+                answer.more = rest_is(&rest);
+                return Ok(answer);
+            }
+            tries = Tries::read(deadline);
+        }
+        Ok(answer)
     }
+
+    /// The next partition of a walk, and the part of the range that it holds.
+    async fn part(
+        &self,
+        table: &TableInfo,
+        rest: &KeyRange,
+        reverse: bool,
+        tries: &mut Tries,
+    ) -> Result<Option<(Arc<Slot>, KeyRange)>, RouteError> {
+        let found = self.0.memds.entry(table.id).and_then(|entry| {
+            let held = |slot: &Arc<Slot>| {
+                let part = slot.descriptor().range.intersect(rest)?;
+                Some((slot.clone(), part))
+            };
+            let mut parts = entry.slots.iter();
+            if reverse { parts.rev().find_map(held) } else { parts.find_map(held) }
+        });
+        // A hole in the map must not become a hole in the answer.
+        let adjoins = |part: &KeyRange| {
+            if reverse { part.end == rest.end } else { part.start == rest.start }
+        };
+        match found {
+            Some((slot, part)) if adjoins(&part) => Ok(Some((slot, part))),
+            _ => {
+                self.missing(table, tries).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn target(&self, slot: &Slot, strong: bool, tries: &mut Tries) -> Option<NodeId> {
+        if strong {
+            return tries.leader(slot);
+        }
+        let memds = &self.0.memds;
+        let me = memds.node();
+        tries.nearest(slot, |node| {
+            if node == me.id {
+                return 0;
+            }
+            let directory = memds.0.directory.load();
+            let zone = directory.nodes.get(&node).map(|row| &row.info.zone);
+            if zone == Some(&me.zone) { 1 } else { 2 }
+        })
+    }
+
+    async fn slot(
+        &self,
+        table: &TableInfo,
+        row_key: &RowKey,
+        tries: &mut Tries,
+    ) -> Result<Arc<Slot>, RouteError> {
+        loop {
+            if let Some(slot) = self.0.memds.slot(table.id, row_key) {
+                return Ok(slot);
+            }
+            self.missing(table, tries).await?;
+        }
+    }
+
+    /// The map has no partition for the request: it may be on its way, or the table is gone.
+    async fn missing(&self, table: &TableInfo, tries: &mut Tries) -> Result<(), RouteError> {
+        let gone = match self.0.memds.entry(table.id) {
+            Some(entry) => entry.info.status == TableStatus::Deleting,
+            None => tries.begun.elapsed() > GONE_AFTER,
+        };
+        if gone {
+            return Err(RouteError::NoTable);
+        }
+        tries.nowhere("the partition is not in the map yet").await
+    }
+
+    /// Where a group's leader probably is: for status pages, not for routing.
+    pub fn leader_hint(&self, table: &TableInfo, group: GroupId) -> Option<NodeId> {
+        let entry = self.0.memds.entry(table.id)?;
+        entry.slots.iter().find(|slot| slot.group == group)?.leader()
+    }
+}
+
+fn row_key(table: &TableInfo, key: &Key) -> Result<RowKey, RouteError> {
+    table
+        .schema
+        .row_key(&table.secret, key)
+        .map_err(|error| RouteError::Group(tombolo_group::GroupError::Invalid(error.to_string())))
 }
