@@ -192,7 +192,8 @@ impl LeaseGuard {
                 }
                 changed = until.changed() => {
                     if changed.is_err() {
-                        tokio::time::sleep_until((*until.borrow()).into()).await;
+                        let end = *until.borrow();
+                        tokio::time::sleep_until(end.into()).await;
                         return;
                     }
                 }
