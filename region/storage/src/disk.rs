@@ -90,7 +90,11 @@ impl Disk {
     /// Replicas (group, generation) whose tree crashed the process: do not open them, rebuild them
     /// from a healthy copy.
     pub fn quarantined(&self) -> Vec<(GroupId, u64)> {
-        self.quarantined.lock().iter().map(|(group, generation)| (GroupId(*group), *generation)).collect()
+        self.quarantined
+            .lock()
+            .iter()
+            .map(|(group, generation)| (GroupId(*group), *generation))
+            .collect()
     }
 
     /// Forgets that a group's replica was quarantined: it was rebuilt or removed.

@@ -139,7 +139,8 @@ pub fn encode_batch(records: &[LogRecord]) -> Bytes {
     let bulk: usize = records
         .iter()
         .map(|r| {
-            let rows = r.rows.iter().map(|o| o.key.0.len() + o.value.as_ref().map_or(0, Bytes::len));
+            let rows =
+                r.rows.iter().map(|o| o.key.0.len() + o.value.as_ref().map_or(0, Bytes::len));
             128 + r.changes.iter().map(|c| c.len() + 4).sum::<usize>() + rows.sum::<usize>()
         })
         .sum();

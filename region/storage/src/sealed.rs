@@ -121,9 +121,8 @@ pub(crate) fn open(dir: &Path, upto: u64) -> Result<Vec<SealedLog>, StorageError
 
 pub(crate) fn parse_name(name: &str) -> Option<(u64, u64)> {
     let (first, last) = name.strip_prefix("log-")?.split_once('-')?;
-    let number = |text: &str| {
-        (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten()
-    };
+    let number =
+        |text: &str| (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
     Some((number(first)?, number(last)?))
 }
 
@@ -336,7 +335,10 @@ mod tests {
     }
 
     /// What the first version wrote; the compressed part may differ from library to library.
-    const GOLDEN: &str = "0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
+    const GOLDEN: &str = "544d424c4c4f470100000000000000100000000200000000000000050000000000000006\
+        4c1bdd60000000000000000500000002000000220000002b28c8ce5028b52ffd20221101\
+        00000000094466a76105050505050505050500000009edbc307006060606060606060600\
+        000000000000000000000188dffb16";
 
     #[test]
     fn golden_bytes_are_read_and_heads_written_alike() {

@@ -44,10 +44,7 @@ fn a_crash_while_reading_a_tree_quarantines_its_replica() {
     drop(disk);
     let disk = Disk::open(dir.path()).unwrap();
     assert_eq!(disk.quarantined(), [(GROUP, 5)], "until it is rebuilt");
-    assert!(matches!(
-        Disk::open(dir.path()),
-        Err(tombolo_storage::StorageError::Locked { .. })
-    ));
+    assert!(matches!(Disk::open(dir.path()), Err(tombolo_storage::StorageError::Locked { .. })));
     disk.clear_quarantine(GROUP).unwrap();
     drop(disk);
     let disk = Disk::open(dir.path()).unwrap();

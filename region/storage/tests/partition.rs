@@ -195,9 +195,8 @@ impl Model {
             plain.apply(at as u64 + 1, TERM, batch).unwrap();
         }
         assert_eq!(plain.state(), self.partition().state());
-        let digests = |p: &Partition| {
-            p.view().unwrap().digest_buckets(&KeyRange::full(), 4).unwrap()
-        };
+        let digests =
+            |p: &Partition| p.view().unwrap().digest_buckets(&KeyRange::full(), 4).unwrap();
         assert_eq!(digests(&plain), digests(self.partition()));
         let live = self.items.values().filter(|(_, item)| item.is_some()).count() as u64;
         assert_eq!(digests(&plain).buckets.iter().map(|d| d.items).sum::<u64>(), live);
@@ -380,9 +379,12 @@ fn a_checkpoint_cut_anywhere_loses_nothing() {
             "after the log file, before the commit",
             Box::new(|| std::fs::write(in_old(&sealed), &sealed_bytes).unwrap()),
         ),
-        ("in a log file of an attempt that covered less", Box::new(|| {
-            std::fs::write(in_old(&format!("log-{:016x}-{:016x}", 11, 26)), b"x").unwrap();
-        })),
+        (
+            "in a log file of an attempt that covered less",
+            Box::new(|| {
+                std::fs::write(in_old(&format!("log-{:016x}-{:016x}", 11, 26)), b"x").unwrap();
+            }),
+        ),
     ];
     model.open = None;
     for (place, cut) in cuts {
@@ -390,8 +392,7 @@ fn a_checkpoint_cut_anywhere_loses_nothing() {
         cut();
         std::fs::remove_dir_all(model.folder()).unwrap();
         copy(&before, &model.folder());
-        model.open =
-            Some(Partition::open_with(&model.folder(), 1, GROUP, settings()).unwrap());
+        model.open = Some(Partition::open_with(&model.folder(), 1, GROUP, settings()).unwrap());
         model.reopen();
         model.check();
         model.partition().checkpoint().unwrap();

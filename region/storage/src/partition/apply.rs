@@ -85,12 +85,7 @@ impl Partition {
 
 /// Where the change chain stands when `config` takes effect: a new lineage epoch starts again at 0
 /// with the parent's hash.
-fn chain_after(
-    config: &GroupConfig,
-    old: Option<&GroupConfig>,
-    seq: u64,
-    hash: u64,
-) -> (u64, u64) {
+fn chain_after(config: &GroupConfig, old: Option<&GroupConfig>, seq: u64, hash: u64) -> (u64, u64) {
     if old.is_some_and(|old| old.epoch == config.epoch) {
         return (seq, hash);
     }

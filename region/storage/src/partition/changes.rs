@@ -45,11 +45,7 @@ impl Partition {
     /// Change records from `from_seq` on, about `max_bytes` of them (at least one, if there is one).
     /// A number that is not held any more is [`StorageError::Trimmed`]; one beyond the head gives
     /// none.
-    pub fn read_changes(
-        &self,
-        from_seq: u64,
-        max_bytes: usize,
-    ) -> Result<Changes, StorageError> {
+    pub fn read_changes(&self, from_seq: u64, max_bytes: usize) -> Result<Changes, StorageError> {
         let mut changes = Changes::default();
         let shard;
         {

@@ -412,10 +412,8 @@ impl Inner {
         check_space(space)?;
         {
             let memory = self.memory.read();
-            let known = memory
-                .active
-                .get(space, key)
-                .or_else(|| overlay::find(&memory.frozen, space, key));
+            let known =
+                memory.active.get(space, key).or_else(|| overlay::find(&memory.frozen, space, key));
             if let Some(word) = known {
                 return Ok(word.clone());
             }
@@ -466,7 +464,9 @@ impl Inner {
     fn raw(&self, space: u8, key: &RowKey, bytes: &Bytes) -> Result<Bytes, StorageError> {
         match row::decode(row::Place { group: self.group, space, key }, bytes) {
             Ok(Row::Raw(value)) => Ok(value),
-            Ok(Row::Stored(_)) => Err(self.bad_row(space, key, "an item where a raw value belongs")),
+            Ok(Row::Stored(_)) => {
+                Err(self.bad_row(space, key, "an item where a raw value belongs"))
+            }
             Err(reason) => Err(self.bad_row(space, key, reason)),
         }
     }

@@ -72,10 +72,7 @@ pub(crate) fn find<'a>(
 }
 
 /// All rows of `layers` (oldest first) in one space, the newest word on each, sorted.
-pub(crate) fn merged(
-    layers: &[Arc<Overlay>],
-    space: u8,
-) -> BTreeMap<&RowKey, &Option<Bytes>> {
+pub(crate) fn merged(layers: &[Arc<Overlay>], space: u8) -> BTreeMap<&RowKey, &Option<Bytes>> {
     let mut rows = BTreeMap::new();
     for layer in layers {
         rows.extend(layer.space(space));

@@ -41,7 +41,6 @@ impl Window {
         if self.keep_log { self.unsealed_bytes } else { 0 }
     }
 
-
     /// Records that no sealed log holds.
     pub(crate) fn unsealed(&self) -> Vec<(u64, Bytes)> {
         self.records.iter().filter(|(seq, _)| *seq > self.sealed).cloned().collect()

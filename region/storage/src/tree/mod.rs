@@ -80,8 +80,9 @@ impl Tree {
         generation: u64,
         options: TreeOptions,
     ) -> Result<Arc<Self>, StorageError> {
-        let name = CString::new(dir.as_os_str().as_bytes()).map_err(|_| {
-            StorageError::Invalid { what: "tree folder", reason: "its name holds a zero".into() }
+        let name = CString::new(dir.as_os_str().as_bytes()).map_err(|_| StorageError::Invalid {
+            what: "tree folder",
+            reason: "its name holds a zero".into(),
         })?;
         let mut tree = Self {
             env: ptr::null_mut(),
@@ -95,6 +96,7 @@ impl Tree {
             pool: Mutex::default(),
             map_bytes: AtomicUsize::new(options.map_bytes),
         };
+        let _reading = crash::reading(group, generation);
         let flags = ffi::MDB_NOTLS | if options.filling { ffi::MDB_NOSYNC } else { 0 };
         // SAFETY: `env` is written by `mdb_env_create` before it is used, and closed exactly once
         // by `Drop`, also when a later call fails. `name` outlives the call.
@@ -124,8 +126,7 @@ impl Tree {
     }
 
     fn open_databases(&mut self, create: bool) -> Result<(), StorageError> {
-        let (begin, open) =
-            if create { (0, ffi::MDB_CREATE) } else { (ffi::MDB_RDONLY, 0) };
+        let (begin, open) = if create { (0, ffi::MDB_CREATE) } else { (ffi::MDB_RDONLY, 0) };
         let mut handles = [0; Space::COUNT + 1];
         let names = [c"rows0", c"rows1", c"rows2", c"rows3", c"meta"];
         let _reading = crash::reading(self.group, self.generation);
@@ -162,6 +163,7 @@ impl Tree {
     /// Begins (or renews) a read transaction: it sees everything committed before this call.
     pub(crate) fn read(self: &Arc<Self>) -> Result<ReadTxn, StorageError> {
         let _gate = self.gate.read();
+        let _reading = crash::reading(self.group, self.generation);
         let idle = self.pool.lock().pop();
         let mut txn = ptr::null_mut();
         // SAFETY: the environment is open. A pooled transaction was reset and is in nobody else's
@@ -172,9 +174,7 @@ impl Tree {
                     txn = old;
                     ffi::mdb_txn_renew(old)
                 }
-                None => {
-                    ffi::mdb_txn_begin(self.env, ptr::null_mut(), ffi::MDB_RDONLY, &mut txn)
-                }
+                None => ffi::mdb_txn_begin(self.env, ptr::null_mut(), ffi::MDB_RDONLY, &mut txn),
             }
         };
         if code != 0 && !txn.is_null() {
@@ -204,6 +204,7 @@ impl Tree {
         &self,
         fill: &mut impl FnMut(&mut WriteTxn<'_>) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
+        let _reading = crash::reading(self.group, self.generation);
         let mut txn = ptr::null_mut();
         // SAFETY: the environment is open; `WriteTxn` ends the transaction exactly once.
         let code = unsafe { ffi::mdb_txn_begin(self.env, ptr::null_mut(), 0, &mut txn) };

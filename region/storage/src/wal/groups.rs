@@ -98,11 +98,9 @@ impl Groups {
                 known.cut_from(entry.index);
                 match known.runs.back_mut() {
                     Some(run) if run.segment == segment => run.last = entry.index,
-                    _ => known.runs.push_back(Run {
-                        segment,
-                        first: entry.index,
-                        last: entry.index,
-                    }),
+                    _ => {
+                        known.runs.push_back(Run { segment, first: entry.index, last: entry.index })
+                    }
                 }
             }
             WalRecord::HardState { state, .. } => known.hard_state = Some((*state, segment)),

@@ -65,11 +65,22 @@ impl WalSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WalRecord {
     /// At index i it replaces all of the group's entries from i on.
-    Entry { group: GroupId, entry: LogEntry },
-    HardState { group: GroupId, state: HardState },
-    Base { group: GroupId, base: LogBase },
+    Entry {
+        group: GroupId,
+        entry: LogEntry,
+    },
+    HardState {
+        group: GroupId,
+        state: HardState,
+    },
+    Base {
+        group: GroupId,
+        base: LogBase,
+    },
     /// The group is gone from this node.
-    Drop { group: GroupId },
+    Drop {
+        group: GroupId,
+    },
 }
 
 impl WalRecord {

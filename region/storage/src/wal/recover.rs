@@ -72,8 +72,7 @@ pub(super) fn recover(dir: &Path) -> Result<Found, StorageError> {
 }
 
 fn open(path: &Path, number: u64) -> Result<(File, u64, u64), StorageError> {
-    let file =
-        File::open(path).map_err(|e| StorageError::io("open the log segment", path, e))?;
+    let file = File::open(path).map_err(|e| StorageError::io("open the log segment", path, e))?;
     let size = file
         .metadata()
         .map_err(|e| StorageError::io("read the size of the log segment", path, e))?

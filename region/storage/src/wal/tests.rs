@@ -52,10 +52,7 @@ fn append(wal: &Wal, records: Vec<WalRecord>) -> Result<(), StorageError> {
 }
 
 fn indexes(recovered: &Recovered, group: GroupId) -> Vec<u64> {
-    recovered
-        .groups
-        .get(&group)
-        .map_or(Vec::new(), |g| g.entries.iter().map(|e| e.index).collect())
+    recovered.groups.get(&group).map_or(Vec::new(), |g| g.entries.iter().map(|e| e.index).collect())
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -213,7 +213,11 @@ type Noted = (u64, bool);
 enum Step {
     Refused(Done, StorageError),
     /// Its frames are in the buffer or in a segment.
-    Placed { job: Job, places: Vec<Noted>, last_lsn: u64 },
+    Placed {
+        job: Job,
+        places: Vec<Noted>,
+        last_lsn: u64,
+    },
 }
 
 impl Writer {
@@ -406,7 +410,10 @@ impl Writer {
             let size = frame::size(record) as u64;
             if size > capacity {
                 let reason = format!("a record of {size} bytes; a segment holds {capacity}");
-                return Err(StorageError::Invalid { what: "append to the write-ahead log", reason });
+                return Err(StorageError::Invalid {
+                    what: "append to the write-ahead log",
+                    reason,
+                });
             }
             if size > room {
                 segments += 1;
@@ -508,8 +515,12 @@ impl Writer {
             return;
         }
         let Some(active) = &mut self.active else { return };
-        let place =
-            Place { segment: active.number, lsn: self.lsn + 1, synced_from: self.durable + 1, forgets: false };
+        let place = Place {
+            segment: active.number,
+            lsn: self.lsn + 1,
+            synced_from: self.durable + 1,
+            forgets: false,
+        };
         let mut bytes = Vec::with_capacity(frame::HEADER);
         frame::encode(None, place, &mut bytes);
         match active.file.write(&bytes, active.position) {
