@@ -5,12 +5,13 @@ use super::nats_bus::NatsBus;
 use super::pace::Pace;
 use super::settings::PublisherSettings;
 use super::shard::ShardPublisher;
-use super::source::{LedShard, LogSlice};
+use super::source::LedShard;
 use crate::chain::Position;
 use crate::connect::Connection;
 use crate::face::TableFace;
 use crate::subject::Family;
 use crate::testkit::{REGION, TestLog};
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,8 +59,8 @@ impl LedShard for TestLeader {
         .boxed()
     }
 
-    fn read(&self, from: u64, bytes_max: usize) -> Result<LogSlice, String> {
-        Ok(LogSlice { records: self.log.read(from, bytes_max), oldest_seq: self.log.oldest() })
+    fn read(&self, from: u64, bytes_max: usize) -> Result<Vec<(u64, Bytes)>, String> {
+        Ok(self.log.read(from, bytes_max))
     }
 
     fn leads(&self) -> bool {

@@ -2,8 +2,9 @@
 //!
 //! Always true: only a replica that leads and serves is published from; its head is what it applied.
 
-use super::source::{LedShard, LogSlice};
+use super::source::LedShard;
 use crate::chain::Position;
+use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -56,13 +57,20 @@ impl LedShard for HostShard {
         .boxed()
     }
 
-    fn read(&self, from: u64, bytes_max: usize) -> Result<LogSlice, String> {
-        let mut changes = self.log.read(from, bytes_max).map_err(|error| error.to_string())?;
-        if changes.records.is_empty() && changes.oldest_seq > from {
-            let oldest = changes.oldest_seq;
-            changes = self.log.read(oldest, bytes_max).map_err(|error| error.to_string())?;
-        }
-        Ok(LogSlice { records: changes.records, oldest_seq: changes.oldest_seq })
+    fn read(&self, from: u64, bytes_max: usize) -> Result<Vec<(u64, Bytes)>, String> {
+        let changes = match self.log.read(from, bytes_max) {
+            Ok(changes) => changes,
+            Err(error) => {
+                // Perhaps the log begins later. Past its end it says where it begins.
+                let beyond = self.heads.borrow().seq + 1;
+                let oldest = self.log.read(beyond, bytes_max).map_or(0, |empty| empty.oldest_seq);
+                if oldest <= from {
+                    return Err(error.to_string());
+                }
+                self.log.read(oldest, bytes_max).map_err(|error| error.to_string())?
+            }
+        };
+        Ok(changes.records)
     }
 
     fn leads(&self) -> bool {

@@ -12,12 +12,13 @@ use super::compose::{Composed, compose};
 use super::lag::Progress;
 use super::pace::Pace;
 use super::settings::PublisherSettings;
-use super::source::{LedShard, LogSlice};
+use super::source::LedShard;
 use crate::chain::Position;
 use crate::face::TableFace;
 use crate::head::{HEAD_BYTES_MAX, MessageHead, hash_text};
 use crate::metrics;
 use crate::subject::{Family, message_id, subject};
+use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -173,8 +174,8 @@ impl<B: Bus, S: LedShard> ShardPublisher<B, S> {
             .settings
             .message_bytes_max
             .min(self.bus.payload_bytes_max().saturating_sub(HEAD_BYTES_MAX));
-        let slice = self.read(from, bytes_max, may_block).await?;
-        if let Some((first, _)) = slice.records.first()
+        let records = self.read(from, bytes_max, may_block).await?;
+        if let Some((first, _)) = records.first()
             && *first > from
         {
             tracing::warn!(
@@ -182,12 +183,17 @@ impl<B: Bus, S: LedShard> ShardPublisher<B, S> {
                 "the log no longer has records that were not published; going on after them"
             );
         }
-        compose(&self.face, self.source.shard(), self.family, &slice.records, bytes_max)
+        compose(&self.face, self.source.shard(), self.family, &records, bytes_max)
             .map_err(|error| Pause::Later(format!("reading the change log: {error}")))?
             .ok_or_else(|| Pause::Later(format!("the change log gave nothing at {from}")))
     }
 
-    async fn read(&self, from: u64, bytes_max: usize, may_block: bool) -> Result<LogSlice, Pause> {
+    async fn read(
+        &self,
+        from: u64,
+        bytes_max: usize,
+        may_block: bool,
+    ) -> Result<Vec<(u64, Bytes)>, Pause> {
         let read = if may_block {
             let source = self.source.clone();
             tokio::task::spawn_blocking(move || source.read(from, bytes_max))
@@ -345,8 +351,8 @@ impl<B: Bus, S: LedShard> ShardPublisher<B, S> {
         if seq == 0 {
             return Ok(1);
         }
-        let slice = self.read(1, ONE_RECORD, true).await?;
-        Ok(slice.records.first().map_or(seq + 1, |(first, _)| *first))
+        let records = self.read(1, ONE_RECORD, true).await?;
+        Ok(records.first().map_or(seq + 1, |(first, _)| *first))
     }
 
     /// The chain hash of record `seq` in our log, if the log still can tell.
@@ -355,11 +361,7 @@ impl<B: Bus, S: LedShard> ShardPublisher<B, S> {
         if head.seq == seq {
             return Ok(Some(head.hash));
         }
-        let slice = self.read(seq, ONE_RECORD, true).await?;
-        Ok(slice
-            .records
-            .first()
-            .filter(|(found, _)| *found == seq)
-            .map(|(_, bytes)| chain_hash(bytes)))
+        let records = self.read(seq, ONE_RECORD, true).await?;
+        Ok(records.first().filter(|(found, _)| *found == seq).map(|(_, bytes)| chain_hash(bytes)))
     }
 }

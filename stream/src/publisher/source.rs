@@ -7,15 +7,6 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tombolo_item::{Shard, TableId};
 
-/// Records read from a log.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct LogSlice {
-    /// Canonical change records with their sequence numbers, consecutive.
-    pub(crate) records: Vec<(u64, Bytes)>,
-    /// The first record the log still has (one past the newest when it has none).
-    pub(crate) oldest_seq: u64,
-}
-
 /// A shard led by this node.
 pub(crate) trait LedShard: Send + Sync + 'static {
     fn table(&self) -> TableId;
@@ -24,9 +15,10 @@ pub(crate) trait LedShard: Send + Sync + 'static {
     fn head(&self) -> Position;
     /// Completes when the head is past `seq`.
     fn past(&self, seq: u64) -> BoxFuture<'_, ()>;
-    /// Records from `from` on, at least one if there is one, about `bytes_max` at most. May read a
-    /// disk: large reads are made on a thread that may block.
-    fn read(&self, from: u64, bytes_max: usize) -> Result<LogSlice, String>;
+    /// Canonical change records with their sequence numbers, consecutive, from `from` on (or from the
+    /// oldest the log still has): at least one if there is one, about `bytes_max` at most. May read
+    /// a disk: large reads are made on a thread that may block.
+    fn read(&self, from: u64, bytes_max: usize) -> Result<Vec<(u64, Bytes)>, String>;
     /// Whether this node still leads it.
     fn leads(&self) -> bool;
 }
