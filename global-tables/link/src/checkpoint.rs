@@ -26,6 +26,8 @@ pub fn checkpoint_id(table: TableId, from: RegionId) -> String {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// The source named its shards, and all of them are listed. Until then the row closes no time.
+    pub complete: bool,
     pub shards: Vec<ShardCheckpoint>,
 }
 
@@ -46,6 +48,7 @@ impl ShardCheckpoint {
 #[derive(Serialize, Deserialize)]
 struct Row {
     version: u32,
+    complete: bool,
     shards: Vec<ShardRow>,
 }
 
@@ -70,7 +73,7 @@ impl Checkpoint {
                 closed: s.closed.0,
             })
             .collect();
-        serde_json::to_vec(&Row { version: VERSION, shards })
+        serde_json::to_vec(&Row { version: VERSION, complete: self.complete, shards })
             .expect("plain strings and numbers are always JSON")
     }
 
@@ -98,12 +101,13 @@ impl Checkpoint {
                 closed: Hlc(s.closed),
             });
         }
-        Ok(Checkpoint { shards })
+        Ok(Checkpoint { complete: row.complete, shards })
     }
 
-    /// Nothing that any listed shard still sends is stamped at or below this. `None` without shards.
+    /// Nothing that the source still sends is stamped at or below this. `None` when not all of its
+    /// shards are known.
     pub fn closed(&self) -> Option<Hlc> {
-        self.shards.iter().map(|s| s.closed).min()
+        self.shards.iter().filter(|_| self.complete).map(|s| s.closed).min()
     }
 
     pub fn shard(&self, shard: Shard) -> Option<&ShardCheckpoint> {
@@ -118,6 +122,7 @@ mod tests {
 
     fn sample() -> Checkpoint {
         Checkpoint {
+            complete: true,
             shards: vec![
                 ShardCheckpoint {
                     shard: Shard { group: GroupId(16), epoch: 1 },
@@ -137,7 +142,7 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let golden = r#"{"version":1,"shards":[{"shard":"0000000000000010-1","seq":9,"hash":"ffffffffffffffff","closed":1099511627776},{"shard":"0000000000000011-1","seq":0,"hash":"0000000000000000","closed":5}]}"#;
+        let golden = r#"{"version":1,"complete":true,"shards":[{"shard":"0000000000000010-1","seq":9,"hash":"ffffffffffffffff","closed":1099511627776},{"shard":"0000000000000011-1","seq":0,"hash":"0000000000000000","closed":5}]}"#;
         assert_eq!(String::from_utf8(sample().encode()).unwrap(), golden);
         assert_eq!(Checkpoint::decode(golden.as_bytes()).unwrap(), sample());
     }
@@ -146,7 +151,9 @@ mod tests {
     fn an_unknown_version_is_refused_by_name() {
         let error = Checkpoint::decode(br#"{"version":2,"places":[]}"#).unwrap_err().to_string();
         assert!(error.contains("version 2"), "{error}");
-        for bad in [&b""[..], b"{}", b"[1]", br#"{"version":1,"shards":[{"shard":"x"}]}"#] {
+        for bad in
+            [&b""[..], b"{}", b"[1]", br#"{"version":1,"complete":true,"shards":[{"shard":"x"}]}"#]
+        {
             assert!(Checkpoint::decode(bad).is_err());
         }
     }
@@ -154,6 +161,7 @@ mod tests {
     #[test]
     fn the_region_is_closed_where_its_last_shard_is() {
         assert_eq!(sample().closed(), Some(Hlc(5)));
+        assert_eq!(Checkpoint { complete: false, ..sample() }.closed(), None);
         assert_eq!(Checkpoint::default().closed(), None);
     }
 }

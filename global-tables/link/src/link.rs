@@ -116,6 +116,8 @@ pub(crate) struct Link<S, T> {
     /// How far what other regions wrote is applied here, as of the last checkpoint.
     closed_elsewhere: Hlc,
     surveying: bool,
+    /// The source named all its shards: what they close together is the source's.
+    complete: bool,
     troubled_at: BTreeMap<Shard, Instant>,
     gauges: Gauges,
 }
@@ -153,6 +155,7 @@ impl<S: Source, T: Target> Link<S, T> {
             saved_at: Instant::now(),
             closed_elsewhere: Hlc(0),
             surveying: false,
+            complete: checkpoint.complete,
             troubled_at: BTreeMap::new(),
             gauges,
         };
@@ -237,8 +240,13 @@ impl<S: Source, T: Target> Link<S, T> {
             // Nobody reads the asks only when the reader is gone, and then the link ends too.
             let _ = inlet.asks.send(InletAsk::ReadAgain(shard, state.taken()));
         }
+        let waiting = state.is_waiting();
         if let Offer::Merge(taken) = offer {
             self.begin(shard, *taken);
+        }
+        if waiting {
+            self.waiting.insert(shard);
+            self.go_on(inlet);
         }
     }
 
@@ -370,7 +378,9 @@ impl<S: Source, T: Target> Link<S, T> {
     }
 
     fn on_refusal(&mut self, shard: Shard, seq: u64, why: String) {
-        self.report_held(shard, &why);
+        if self.shards.get(&shard).is_some_and(|state| !state.is_held()) {
+            self.report_held(shard, &why);
+        }
         if let Some(state) = self.shards.get_mut(&shard) {
             state.refuse(seq, why);
         }
@@ -407,6 +417,7 @@ impl<S: Source, T: Target> Link<S, T> {
 
     fn on_survey(&mut self, survey: Survey, inlet: &Inlet) {
         self.surveying = false;
+        self.complete |= survey.complete;
         for place in survey.shards {
             self.add_shard(place.shard, START);
         }
@@ -457,7 +468,10 @@ impl<S: Source, T: Target> Link<S, T> {
             let Position { seq, hash, closed } = state.done();
             ShardCheckpoint { shard: *shard, seq, hash, closed }
         };
-        let checkpoint = Checkpoint { shards: self.shards.iter().map(shard_checkpoint).collect() };
+        let checkpoint = Checkpoint {
+            complete: self.complete,
+            shards: self.shards.iter().map(shard_checkpoint).collect(),
+        };
         let target = self.target.clone();
         let expect = self.checkpoint_stamp;
         self.tasks.spawn(async move {
@@ -490,6 +504,7 @@ impl<S: Source, T: Target> Link<S, T> {
             .values()
             .map(|reported| reported.saved.closed)
             .min()
+            .filter(|_| self.complete)
             .unwrap_or(Hlc(0))
             .min(self.closed_elsewhere);
         let mut by_leader: BTreeMap<_, Vec<Confirmation>> = BTreeMap::new();

@@ -77,6 +77,7 @@ impl Source for FakeSource {
         let state = self.0.lock();
         let leader = NodeId(1);
         let survey = Survey {
+            complete: true,
             shards: state
                 .heads
                 .keys()

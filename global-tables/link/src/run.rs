@@ -30,6 +30,7 @@ const RANK_PAUSE: Duration = Duration::from_millis(700);
 /// How often a free lease is looked for.
 const LEASE_EVERY: Duration = Duration::from_secs(2);
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
+const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 const RECORDS_BETWEEN: usize = 1_024;
 
 #[derive(Clone)]
@@ -187,7 +188,10 @@ async fn supervise(
                 }
             }
         }
-        lease.release().await;
+        // A system group that is away does not keep this node from stopping: leases run out.
+        if tokio::time::timeout(RELEASE_PATIENCE, lease.release()).await.is_err() {
+            tracing::debug!(%name, "the lease was not released; it runs out");
+        }
         if *shutdown.borrow() {
             return;
         }

@@ -4,11 +4,14 @@
 //! Always true: a region can confirm only for itself (its node's certificate says which region that
 //! is), and only what the shard has.
 
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tombolo_group::{CallError, Confirmed, Host, Peer, Service};
 use tombolo_item::{RegionId, Shard, TableId};
-use tombolo_memds::Memds;
+use tombolo_memds::{Memds, TableInfo, TableStatus};
 
 use crate::wire::{self, Answer, Ask, Confirmation, LogSlice, ShardHead, ShardPlace, Survey};
 
@@ -16,6 +19,9 @@ use crate::wire::{self, Answer, Ask, Confirmation, LogSlice, ShardHead, ShardPla
 const LOG_BYTES_MAX: u32 = 2 << 20;
 /// More confirmations than any link sends at once.
 const CONFIRMATIONS_MAX: usize = 65_536;
+
+/// How old the closed stamp of an idle shard may get.
+const CLOSED_AGE_MS: u64 = 30_000;
 
 pub(crate) struct LinkService {
     pub(crate) host: Host,
@@ -56,6 +62,8 @@ impl Service for LinkService {
 
 async fn survey(host: &Host, memds: &Memds, table: TableId) -> Survey {
     let mut survey = Survey::default();
+    let active = |table: Arc<TableInfo>| table.status == TableStatus::Active;
+    survey.complete = memds.table(table).is_some_and(active);
     for partition in memds.partitions(table) {
         let shard = Shard { group: partition.group, epoch: partition.epoch };
         survey.shards.push(ShardPlace { shard, replicas: partition.replicas.clone() });
@@ -63,19 +71,29 @@ async fn survey(host: &Host, memds: &Memds, table: TableId) -> Survey {
         if !status.serving || status.shard != shard {
             continue;
         }
-        // First the closed stamp, then the head: what the stamp closes is then in the head.
-        let Ok(closed) = host.closed_stamp(partition.group).await else { continue };
         let Some(heads) = host.heads(partition.group) else { continue };
-        let head = *heads.borrow();
+        let mut head = *heads.borrow();
+        if clock_ms().saturating_sub(head.closed.ms()) > CLOSED_AGE_MS {
+            // Idle for so long that tombstones elsewhere wait: close the time up to now, once.
+            if let Err(error) = host.closed_stamp(partition.group).await {
+                tracing::debug!(%shard, %error, "no closed stamp now");
+            }
+            head = *heads.borrow();
+        }
         survey.heads.push(ShardHead {
             shard,
             leader: memds.node().id,
             seq: head.seq,
             hash: head.hash,
-            closed,
+            closed: head.closed,
         });
     }
     survey
+}
+
+/// Only to decide whether it is worth asking the group, whose own clock then counts.
+fn clock_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 async fn read_log(

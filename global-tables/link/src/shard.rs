@@ -182,6 +182,10 @@ impl ShardState {
                 head.seq, head.hash, self.taken.hash
             ));
         } else {
+            if head.seq == self.taken.seq {
+                // Nothing is missing, and the histories are one.
+                self.trouble = None;
+            }
             self.prefix.announce(head.seq, head.closed);
         }
         self.head = Some(head);

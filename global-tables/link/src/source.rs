@@ -93,11 +93,13 @@ impl Inner {
         let mut places: BTreeMap<Shard, ShardPlace> = BTreeMap::new();
         let mut heads: BTreeMap<Shard, ShardHead> = BTreeMap::new();
         let mut answered = false;
+        let mut complete = false;
         let mut failure = None;
         for answer in answers {
             match answer {
                 Ok(Answer::Survey(survey)) => {
                     answered = true;
+                    complete |= survey.complete;
                     for place in survey.shards {
                         places.insert(place.shard, place);
                     }
@@ -118,7 +120,11 @@ impl Inner {
         }
         let replicas = places.values().map(|place| (place.shard, place.replicas.clone())).collect();
         *self.replicas.lock() = replicas;
-        Ok(Survey { shards: places.into_values().collect(), heads: heads.into_values().collect() })
+        Ok(Survey {
+            complete,
+            shards: places.into_values().collect(),
+            heads: heads.into_values().collect(),
+        })
     }
 
     async fn confirm(

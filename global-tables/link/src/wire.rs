@@ -33,6 +33,8 @@ pub(crate) enum Answer {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Survey {
+    /// The list of shards is whole: the table is active there.
+    pub(crate) complete: bool,
     pub(crate) shards: Vec<ShardPlace>,
     pub(crate) heads: Vec<ShardHead>,
 }
@@ -116,6 +118,7 @@ mod tests {
         assert_eq!(&encode(&answer)[..], [1, 1, 1, 5, 2, b'a', b'b', 1, 9]);
         assert_eq!(decode::<Answer>("test", &encode(&answer)).unwrap(), answer);
         let answer = Answer::Survey(Survey {
+            complete: true,
             shards: vec![ShardPlace { shard: shard(), replicas: vec![NodeId(3)] }],
             heads: vec![ShardHead {
                 shard: shard(),
@@ -125,7 +128,7 @@ mod tests {
                 closed: Hlc(9),
             }],
         });
-        assert_eq!(&encode(&answer)[..], [1, 0, 1, 16, 1, 1, 3, 1, 16, 1, 3, 7, 8, 9]);
+        assert_eq!(&encode(&answer)[..], [1, 0, 1, 1, 16, 1, 1, 3, 1, 16, 1, 3, 7, 8, 9]);
     }
 
     #[test]
