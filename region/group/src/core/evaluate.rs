@@ -420,22 +420,21 @@ impl<M: Machine> Bench<'_, M> {
     /// Whether the token was seen before, and what was answered.
     fn known(&self, token: &Token) -> Result<Option<Verdict>, GroupError> {
         let name = (token.session, token.number);
-        let (after, kept) = if let Some((_, kept)) =
-            self.draft.tokens.iter().find(|(known, _)| *known == name)
-        {
-            (After::Draft, kept.clone())
-        } else if let Some((index, kept)) = self.tip.tokens.get(&name) {
-            (After::Entry(*index), kept.clone())
-        } else {
-            match self.machine.token(token.session, token.number, token.issued_ms) {
-                TokenAnswer::New => return Ok(None),
-                TokenAnswer::Answer(kept) => (After::Entry(0), kept),
-                TokenAnswer::Unknown => {
-                    let why = "the session of this retry has expired; it was not applied now";
-                    return Err(GroupError::OutcomeUnknown(why.into()));
+        let (after, kept) =
+            if let Some((_, kept)) = self.draft.tokens.iter().find(|(known, _)| *known == name) {
+                (After::Draft, kept.clone())
+            } else if let Some((index, kept)) = self.tip.tokens.get(&name) {
+                (After::Entry(*index), kept.clone())
+            } else {
+                match self.machine.token(token.session, token.number, token.issued_ms) {
+                    TokenAnswer::New => return Ok(None),
+                    TokenAnswer::Answer(kept) => (After::Entry(0), kept),
+                    TokenAnswer::Unknown => {
+                        let why = "the session of this retry has expired; it was not applied now";
+                        return Err(GroupError::OutcomeUnknown(why.into()));
+                    }
                 }
-            }
-        };
+            };
         let outcome = match kept.outcome {
             outcome::WRITTEN => WriteOutcome::Written { old: None },
             outcome::UNCHANGED => WriteOutcome::Unchanged { old: None },
@@ -485,10 +484,8 @@ impl<M: Machine> Bench<'_, M> {
     ) -> Result<Verdict, GroupError> {
         if let Some(item) = &item {
             let decoded = Item::decode(item).map_err(|e| GroupError::Invalid(e.to_string()))?;
-            let key = config
-                .schema
-                .key_of(&decoded)
-                .map_err(|e| GroupError::Invalid(e.to_string()))?;
+            let key =
+                config.schema.key_of(&decoded).map_err(|e| GroupError::Invalid(e.to_string()))?;
             if key != request.key {
                 let why = "the item's key attributes are not the request's key";
                 return Err(GroupError::Invalid(why.into()));
@@ -560,10 +557,8 @@ impl<M: Machine> Bench<'_, M> {
         change: Change,
     ) -> u64 {
         let seq = self.draft.seq + 1;
-        let old_wanted = matches!(
-            config.view,
-            Some(StreamView::OldImage) | Some(StreamView::NewAndOldImages)
-        );
+        let old_wanted =
+            matches!(config.view, Some(StreamView::OldImage) | Some(StreamView::NewAndOldImages));
         let canonical = ChangeRecord {
             table: config.table,
             shard: record.shard,
@@ -605,11 +600,7 @@ impl<M: Machine> Bench<'_, M> {
         seq
     }
 
-    fn purge(
-        &mut self,
-        request: &WriteRequest,
-        older_than: Stamp,
-    ) -> Result<Verdict, GroupError> {
+    fn purge(&mut self, request: &WriteRequest, older_than: Stamp) -> Result<Verdict, GroupError> {
         let (after, current) = self.row(&request.row_key)?;
         let response = |outcome, stamp| Answer::Write(WriteResponse { outcome, stamp, seq: 0 });
         match current {

@@ -33,7 +33,9 @@ pub enum Submit {
     /// Answer once this replica is proved to lead, after everything known committed is applied.
     Barrier,
     /// Log "nothing at or below this stamp follows", unless the log already says so for `since_ms`.
-    Closed { since_ms: u64 },
+    Closed {
+        since_ms: u64,
+    },
 }
 
 /// What the caller gets.

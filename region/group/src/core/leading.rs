@@ -187,17 +187,15 @@ impl<M: Machine> GroupCore<M> {
     /// Answers those who only wait for the proof of leadership, if there is one; else asks for it.
     pub(super) fn pass_barriers(&mut self, now: Now, out: &mut Output) {
         #[cfg(test)]
-        let unproved =
-            self.settings.planted == Some(super::planted::Planted::ServeAtOnce);
+        let unproved = self.settings.planted == Some(super::planted::Planted::ServeAtOnce);
         #[cfg(not(test))]
         let unproved = false;
         let Some(leading) = &mut self.leading else { return };
         if leading.barriers.is_empty() {
             return;
         }
-        let proved = leading.ready()
-            && leading.handed_over_ms.is_none()
-            && self.lease.holds(now.mono_ms);
+        let proved =
+            leading.ready() && leading.handed_over_ms.is_none() && self.lease.holds(now.mono_ms);
         if proved || unproved {
             let answered = leading.barriers.drain(..);
             out.answers.extend(answered.map(|(_, ticket, answer)| (ticket, Ok(answer))));

@@ -108,7 +108,11 @@ mod tests {
         lease.acknowledge(3, 700);
         assert_eq!(lease.renew(&three(), 1, 1_000), 700 + LEASE_MS);
         lease.acknowledge(3, 500);
-        assert_eq!(lease.renew(&three(), 1, 1_000), 700 + LEASE_MS, "late echoes take nothing back");
+        assert_eq!(
+            lease.renew(&three(), 1, 1_000),
+            700 + LEASE_MS,
+            "late echoes take nothing back"
+        );
     }
 
     #[test]

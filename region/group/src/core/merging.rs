@@ -43,9 +43,9 @@ impl<M: Machine> Bench<'_, M> {
         }
         let (after, current) = self.row(&request.row_key)?;
         let theirs = side(remote.stamp, remote.origin, remote.new.clone());
-        let ours = current.as_ref().map(|row| {
-            side(row.stamp, row.origin, (!row.tombstone).then(|| row.item.clone()))
-        });
+        let ours = current
+            .as_ref()
+            .map(|row| side(row.stamp, row.origin, (!row.tombstone).then(|| row.item.clone())));
         let decision = merge(ours.as_ref().map(version).as_ref(), &version(&theirs));
         let known = |won, stamp| {
             let outcome = WriteOutcome::Merged { won };
@@ -66,8 +66,7 @@ impl<M: Machine> Bench<'_, M> {
         let won = decision == Decision::Take;
         if let Some(ours) = ours.filter(|ours| conflicts(&remote, ours, won)) {
             let lost = if won { Loser::Local } else { Loser::Remote };
-            let (winner, loser) =
-                if won { (theirs.clone(), ours) } else { (ours, theirs.clone()) };
+            let (winner, loser) = if won { (theirs.clone(), ours) } else { (ours, theirs.clone()) };
             let key = ConflictRow::key(&request.row_key, &loser.stamp);
             if self.raw(Space::CONFLICTS, &key)?.is_none() {
                 let row = ConflictRow { loser_is: lost, winner, loser };

@@ -23,9 +23,9 @@ mod log;
 mod merging;
 #[cfg(test)]
 mod planted;
+mod replica;
 #[cfg(test)]
 mod sim;
-mod replica;
 
 use std::sync::Arc;
 

@@ -21,11 +21,19 @@ const RETENTION_MS: u64 = 24 * 3_600 * 1_000;
 const RETENTION_BYTES: u64 = 4 << 30;
 
 pub(super) enum Job {
-    Checkpoint { group: GroupId, generation: u64, partition: Partition },
+    Checkpoint {
+        group: GroupId,
+        generation: u64,
+        partition: Partition,
+    },
     /// A generation that is no longer (or never was) in use.
-    Discard { partition: Partition },
+    Discard {
+        partition: Partition,
+    },
     /// A dropped group.
-    Destroy { shared: Arc<Shared> },
+    Destroy {
+        shared: Arc<Shared>,
+    },
 }
 
 #[derive(Default)]

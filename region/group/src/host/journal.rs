@@ -58,7 +58,6 @@ impl Journal {
         &self.wal
     }
 
-
     pub(crate) fn append(&mut self, records: Vec<WalRecord>, acks: Vec<Ack>) {
         let batch = Batch { number: self.next, records, acks };
         self.next += 1;

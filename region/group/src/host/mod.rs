@@ -31,9 +31,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, oneshot, watch};
 use tombolo_item::{GroupId, Hlc, NodeId, RowKey, Shard};
-use tombolo_storage::{
-    Changes, Confirmed, Disk, GroupConfig, Partition, Space, Wal, WalSettings,
-};
+use tombolo_storage::{Changes, Confirmed, Disk, GroupConfig, Partition, Space, Wal, WalSettings};
 
 use crate::core::{Answer, CoreSettings, PROMISE_MS, Restored, Submit, frame, stored};
 use crate::error::{GroupError, HostError};
@@ -626,9 +624,7 @@ impl Host {
     }
 }
 
-fn failed(
-    attempt: impl Into<String>,
-) -> impl FnOnce(tombolo_storage::StorageError) -> HostError {
+fn failed(attempt: impl Into<String>) -> impl FnOnce(tombolo_storage::StorageError) -> HostError {
     let attempt = attempt.into();
     move |source| HostError::Storage { attempt, source }
 }
@@ -641,10 +637,7 @@ fn late() -> GroupError {
     GroupError::OutcomeUnknown("no answer before the deadline".into())
 }
 
-fn collect(
-    partition: &Partition,
-    request: &RangeRequest,
-) -> Result<RangeResponse, GroupError> {
+fn collect(partition: &Partition, request: &RangeRequest) -> Result<RangeResponse, GroupError> {
     let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
     let max_bytes = match request.max_bytes as usize {
         0 => RANGE_BYTES,
@@ -663,9 +656,7 @@ fn collect(
         items.push((key, row.item));
         ControlFlow::Continue(())
     };
-    partition
-        .range(Space::ITEMS, &request.range, request.reverse, &mut visit)
-        .map_err(stored)?;
+    partition.range(Space::ITEMS, &request.range, request.reverse, &mut visit).map_err(stored)?;
     Ok(RangeResponse { items, more })
 }
 

@@ -465,7 +465,7 @@ impl Loop {
                 tracing::warn!(%group, reason, "a snapshot could not be pulled; it is tried again");
                 self.step(now, group, Event::SnapshotFailed);
             }
-            Ok(pulled) if pulled.index <= replica.core.machine().applied().0 => {
+            Ok(pulled) if !replica.core.accepts_snapshot(pulled.index) => {
                 self.inner.pool.submit(Job::Discard { partition: pulled.partition });
                 self.step(now, group, Event::SnapshotFailed);
             }
@@ -493,8 +493,7 @@ impl Loop {
         self.inner.pool.submit(Job::Discard { partition: Partition::clone(&old) });
         metrics::SNAPSHOTS_INSTALLED.inc();
         tracing::info!(%group, index, from = %leader, "a snapshot was installed");
-        let event =
-            Event::SnapshotInstalled { leader, term: leader_term, index, entry_term, conf };
+        let event = Event::SnapshotInstalled { leader, term: leader_term, index, entry_term, conf };
         self.step(now, group, event);
     }
 

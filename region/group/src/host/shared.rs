@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tombolo_item::{GroupId, KeyRange, RowKey, Shard, TableId};

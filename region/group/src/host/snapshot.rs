@@ -44,9 +44,7 @@ impl Host {
         let now_ms = self.inner().clock.mono_ms();
         {
             let mut readers = self.inner().readers.lock();
-            readers.open.retain(|_, r| {
-                r.try_lock().is_none_or(|r| now_ms < r.used_ms + IDLE_MS)
-            });
+            readers.open.retain(|_, r| r.try_lock().is_none_or(|r| now_ms < r.used_ms + IDLE_MS));
             if readers.open.len() >= READERS_MAX {
                 let why = "too many snapshots are being read from this node";
                 return Err(GroupError::Overloaded(why.into()));
@@ -66,7 +64,8 @@ impl Host {
     }
 
     pub(crate) async fn read_snapshot(&self, id: u64, at: u32) -> Result<Bytes, GroupError> {
-        let gone = || GroupError::NotServing("the snapshot is no longer open; open it again".into());
+        let gone =
+            || GroupError::NotServing("the snapshot is no longer open; open it again".into());
         let reader = self.inner().readers.lock().open.get(&id).cloned().ok_or_else(gone)?;
         let now_ms = self.inner().clock.mono_ms();
         let read = move || {

@@ -16,9 +16,7 @@ impl Property for EqualState {
         let Observation::Applied { node, index, fingerprint } = what else { return Ok(()) };
         let (first, print) = *self.seen.entry(*index).or_insert((*node, *fingerprint));
         if print != *fingerprint {
-            return Err(format!(
-                "at {at_ms} ms nodes {first} and {node} differ at index {index}"
-            ));
+            return Err(format!("at {at_ms} ms nodes {first} and {node} differ at index {index}"));
         }
         Ok(())
     }

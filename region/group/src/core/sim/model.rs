@@ -29,8 +29,13 @@ impl Model {
     pub(super) fn fingerprint(&self) -> u64 {
         let text = format!(
             "{:?}{:?}{:?}{:?}{}{}{:?}",
-            self.rows, self.raw, self.tokens, self.state.config, self.state.seq,
-            self.state.chain_hash, self.state.greatest
+            self.rows,
+            self.raw,
+            self.tokens,
+            self.state.config,
+            self.state.seq,
+            self.state.chain_hash,
+            self.state.greatest
         );
         chain_hash(text.as_bytes())
     }

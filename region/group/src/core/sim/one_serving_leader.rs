@@ -41,6 +41,5 @@ fn a_lease_counted_from_receipt_is_caught() {
 
 #[test]
 fn a_broken_promise_is_caught() {
-    let v = super::catches(Planted::NoPromise, 0..300, OneServingLeader::default);
-    eprintln!("{v}");
+    super::catches(Planted::NoPromise, 0..300, OneServingLeader::default);
 }

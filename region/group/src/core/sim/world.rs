@@ -97,6 +97,8 @@ pub(in crate::core) struct World {
     cut: Vec<(u64, u64)>,
     loss: f64,
     slow: f64,
+    /// No writes before: a replica that lags can win an election only in a quiet group.
+    quiet_until: u64,
     next_op: u64,
     ops: BTreeMap<u64, Op>,
     belief: u64,
@@ -141,6 +143,7 @@ impl World {
             cut: Vec::new(),
             loss: 0.01,
             slow: 0.02,
+            quiet_until: 0,
             next_op: 1,
             ops: BTreeMap::new(),
             belief: 1,
@@ -159,9 +162,8 @@ impl World {
 
     /// (applied, fingerprint) of every replica.
     pub(in crate::core) fn ends(&self) -> Vec<(u64, u64)> {
-        let of = |core: &GroupCore<Model>| {
-            (core.machine().applied().0, core.machine().fingerprint())
-        };
+        let of =
+            |core: &GroupCore<Model>| (core.machine().applied().0, core.machine().fingerprint());
         self.nodes.iter().filter_map(|n| n.core.as_ref().map(of)).collect()
     }
 
@@ -233,8 +235,7 @@ impl World {
             if at >= wild + calm {
                 break;
             }
-            self.happen(what, property)
-                .map_err(|e| format!("seed {}: {e}", self.settings.seed))?;
+            self.happen(what, property).map_err(|e| format!("seed {}: {e}", self.settings.seed))?;
         }
         Ok(())
     }
@@ -303,12 +304,7 @@ impl World {
         property.observe(self.now_ms, &Observation::Serving { nodes: &serving })
     }
 
-    fn step(
-        &mut self,
-        id: u64,
-        event: Event,
-        property: &mut dyn Property,
-    ) -> Result<(), String> {
+    fn step(&mut self, id: u64, event: Event, property: &mut dyn Property) -> Result<(), String> {
         let at = self.now_ms;
         let node = &mut self.nodes[id as usize - 1];
         let now = node.now(at);
@@ -422,12 +418,7 @@ impl World {
         Ok(())
     }
 
-    fn durable(
-        &mut self,
-        id: u64,
-        life: u64,
-        property: &mut dyn Property,
-    ) -> Result<(), String> {
+    fn durable(&mut self, id: u64, life: u64, property: &mut dyn Property) -> Result<(), String> {
         let now_ms = self.now_ms;
         let node = &mut self.nodes[id as usize - 1];
         if node.life != life || node.core.is_none() {
@@ -474,12 +465,12 @@ impl World {
         let source = self.nodes[leader as usize - 1].core.as_ref();
         let copy = source.map(|core| (core.machine().clone(), core.conf()));
         let reachable = !self.cut.contains(&(leader, id)) && !self.cut.contains(&(id, leader));
-        let own = self.nodes[id as usize - 1].core.as_ref().map(|c| c.machine().applied().0);
-        match (copy, own) {
-            (Some((model, conf)), Some(own)) if reachable && model.applied().0 > own => {
+        let node = &self.nodes[id as usize - 1];
+        match (copy, &node.core) {
+            (Some((model, conf)), Some(core))
+                if reachable && core.accepts_snapshot(model.applied().0) =>
+            {
                 let at = model.applied();
-                let node = &self.nodes[id as usize - 1];
-                let Some(core) = &node.core else { return Ok(()) };
                 let continues = core.term_at(at.0) == Some(at.1);
                 // One more than any on its way: two pulls never share a generation.
                 let generation = node.disk.generation() + 1 + node.disk.queue.len() as u64;
@@ -504,8 +495,7 @@ impl World {
         let (index, _) = tree.applied();
         let repin = self.rng.random_bool(0.3);
         let records = core.rebase(tree.applied(), node.disk.generation(), repin);
-        let batch =
-            Batch { records, tree: Some(tree), readies: Vec::new(), installs: None };
+        let batch = Batch { records, tree: Some(tree), readies: Vec::new(), installs: None };
         self.write(id, batch);
         let node = &mut self.nodes[id as usize - 1];
         let now = node.now(self.now_ms);
@@ -524,7 +514,7 @@ impl World {
         }
         let id = self.rng.random_range(1..=NODES);
         let other = id % NODES + 1;
-        match self.rng.random_range(0..14) {
+        match self.rng.random_range(0..18) {
             0 | 1 => {
                 let down = self.rng.random_range(1..4_000);
                 if self.nodes[id as usize - 1].core.is_some() {
@@ -536,10 +526,8 @@ impl World {
                 self.nodes[id as usize - 1].paused_until = self.now_ms + stop;
             }
             4 | 5 => {
-                self.cut = (1..=NODES)
-                    .filter(|n| *n != id)
-                    .flat_map(|n| [(n, id), (id, n)])
-                    .collect();
+                self.cut =
+                    (1..=NODES).filter(|n| *n != id).flat_map(|n| [(n, id), (id, n)]).collect();
             }
             6 => self.cut = vec![(id, other)],
             7 => self.cut = vec![(id, other), (other, id)],
@@ -554,6 +542,14 @@ impl World {
                 if let Some(core) = &mut self.nodes[id as usize - 1].core {
                     core.handle(now, Event::HandOver, &mut out);
                 }
+            }
+            12 | 13 => {
+                self.quiet_until = self.now_ms + self.rng.random_range(1_000..7_000);
+            }
+            14 => {
+                // Quiet, and then one pair apart: the third hears both.
+                self.quiet_until = self.now_ms + 6_000;
+                self.cut = vec![(id, other), (other, id)];
             }
             _ => {
                 self.cut.clear();
@@ -581,7 +577,7 @@ impl World {
         for _ in 0..burst {
             let op = self.next_op;
             self.next_op += 1;
-            let read = self.rng.random_bool(0.4);
+            let read = self.rng.random_bool(0.4) || self.now_ms < self.quiet_until;
             let request = (!read).then(|| self.write_request(op, &key, &row_key));
             property.observe(self.now_ms, &Observation::Invoked { op, key: &row_key })?;
             let submit = match &request {
@@ -649,18 +645,16 @@ impl World {
         match answer {
             Ok(Answer::Write(response)) => {
                 assert!(!matches!(response.outcome, WriteOutcome::ConditionFailed { .. }));
-                let what = Observation::WriteAcked {
-                    op: op.token,
-                    key: &op.key,
-                    stamp: response.stamp,
-                };
+                let what =
+                    Observation::WriteAcked { op: op.token, key: &op.key, stamp: response.stamp };
                 property.observe(at, &what)
             }
             Ok(Answer::Leads) => {
                 let core = self.nodes[op.node as usize - 1].core.as_ref();
                 let row = core.map(|c| c.machine().row(&op.key).expect("memory does not fail"));
                 let stamp = row.flatten().map(|row| row.stamp);
-                property.observe(at, &Observation::ReadAnswered { op: op.token, key: &op.key, stamp })
+                property
+                    .observe(at, &Observation::ReadAnswered { op: op.token, key: &op.key, stamp })
             }
             Ok(other) => Err(format!("an answer nobody asked for: {other:?}")),
             Err(GroupError::NotLeader { leader, .. }) => {
