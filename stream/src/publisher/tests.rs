@@ -4,6 +4,7 @@
 mod composing;
 mod hostile;
 mod nats;
+mod region;
 
 use super::for_tests::TestLeader;
 use crate::face::TableFace;
