@@ -74,7 +74,7 @@ mod tests {
         ];
         let placed = place(&nodes, 8);
         let count = |node| placed.iter().flatten().filter(|n| **n == NodeId(node)).count();
-        assert_eq!((count(1), count(4)), (1, 7));
+        assert_eq!((count(1), count(4)), (2, 6), "level at 5, then in turn");
         assert_eq!((count(2), count(5)), (4, 4));
         assert_eq!(count(3), 8);
         assert!(place(&[], 2).iter().all(Vec::is_empty));
