@@ -45,7 +45,9 @@ impl Election {
     pub(crate) fn new(seed: u64, preferred: bool, first_ms: u64) -> Election {
         let handicap_ms = if preferred { 0 } else { 150 };
         let mut rng = SmallRng::seed_from_u64(seed);
-        let campaign_at_ms = first_ms + handicap_ms + rng.random_range(0..100);
+        // The others leave the first election to the preferred one, which may start a little later.
+        let first_handicap_ms = if preferred { 0 } else { 700 };
+        let campaign_at_ms = first_ms + first_handicap_ms + rng.random_range(0..100);
         Election { rng, handicap_ms, campaign_at_ms, heard_at_ms: None, probe: None }
     }
 

@@ -26,6 +26,7 @@ impl MemoryLog {
         MemoryLog { base, entries: VecDeque::new(), bytes: 0, hard_state, conf, applied: base }
     }
 
+    #[cfg(test)]
     pub(crate) fn base(&self) -> (u64, u64) {
         self.base
     }
