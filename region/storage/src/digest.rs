@@ -28,6 +28,7 @@ impl Digest {
     }
 }
 
+#[allow(clippy::suspicious_op_assign_impl, reason = "xor is its own inverse")]
 impl std::ops::AddAssign for Digest {
     fn add_assign(&mut self, other: Self) {
         self.items = self.items.wrapping_add(other.items);
@@ -37,6 +38,7 @@ impl std::ops::AddAssign for Digest {
     }
 }
 
+#[allow(clippy::suspicious_op_assign_impl, reason = "xor is its own inverse")]
 impl std::ops::SubAssign for Digest {
     fn sub_assign(&mut self, other: Self) {
         self.items = self.items.wrapping_sub(other.items);

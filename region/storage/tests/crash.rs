@@ -1,6 +1,8 @@
 //! A page that cannot be read kills the process once; the next start names the replica and keeps it
 //! closed. The process is this test binary, run again.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's helpers")]
+
 mod support;
 
 use std::os::unix::process::ExitStatusExt;

@@ -1,6 +1,8 @@
 //! Nothing that was acknowledged is lost when the process is killed (SIGKILL) at any moment under
 //! load. The process is this test binary, run again.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's helpers")]
+
 mod support;
 
 use std::io::{BufRead, BufReader};

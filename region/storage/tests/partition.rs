@@ -1,6 +1,8 @@
 //! One replica against a plain map: whatever is checkpointed, reopened, viewed or installed on the
 //! way, rows, state and change log are those of the entries applied.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's helpers")]
+
 mod support;
 
 use std::collections::BTreeMap;

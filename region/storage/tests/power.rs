@@ -8,6 +8,8 @@
 //! Needs root, loop devices, mkfs.ext4, mkfs.xfs, xfs_io and eatmydata. Where a machine forbids loop
 //! mounts these tests fail and say so, unless TOMBOLO_WITHOUT_POWER_OFF=1 is set.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's helpers")]
+
 mod support;
 
 use std::io::{BufRead, BufReader, Lines};

@@ -65,8 +65,11 @@ pub(super) fn spare_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("spare-{number:016x}"))
 }
 
-/// The files of the log's folder, by number: segments and spares.
-pub(super) fn list(dir: &Path) -> Result<(Vec<(u64, PathBuf)>, Vec<(u64, PathBuf)>), StorageError> {
+/// Files by their number, in order.
+pub(super) type Numbered = Vec<(u64, PathBuf)>;
+
+/// The files of the log's folder: segments and spares.
+pub(super) fn list(dir: &Path) -> Result<(Numbered, Numbered), StorageError> {
     let (mut segments, mut spares) = (Vec::new(), Vec::new());
     for (name, path) in files::list(dir)? {
         let numbered = |prefix: &str| {

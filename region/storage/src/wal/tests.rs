@@ -176,6 +176,14 @@ fn answers_come_in_order_and_all_of_them_when_dropped() {
     assert_eq!(answers, (1..=500).map(|i| (i, true)).collect::<Vec<_>>());
 }
 
+#[test]
+fn a_panicking_answer_does_not_silence_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, _) = open(dir.path());
+    wal.append(vec![entry(G, 1, 50)], Box::new(|_| panic!("planted")));
+    append(&wal, vec![entry(G, 2, 50)]).unwrap();
+}
+
 /// Three acknowledged appends, then one of three records whose answer nobody got. Returns where the
 /// acknowledged bytes end and where all do.
 fn written(dir: &Path, idle_mark: Option<Duration>) -> (std::path::PathBuf, u64, u64) {

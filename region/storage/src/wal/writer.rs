@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -307,7 +308,10 @@ impl Writer {
         }
         self.publish();
         for (done, answer) in answers {
-            done(answer);
+            // A panic in one answer must not silence the log for everybody.
+            if catch_unwind(AssertUnwindSafe(|| done(answer))).is_err() {
+                tracing::error!("the answer to an append panicked");
+            }
         }
     }
 
