@@ -17,18 +17,18 @@ use tombolo_link::{LinkSettings, run};
 use tombolo_memds::{Memds, MemdsSettings, NodeInfo, RegionConfig, Routed, TableInfo, TableSpec};
 use tombolo_stream::PublisherSettings;
 
-pub const REGIONS: [&str; 2] = ["us-east", "eu-west"];
+pub(crate) const REGIONS: [&str; 2] = ["us-east", "eu-west"];
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Node {
-    pub net: Net,
-    pub host: Host,
-    pub memds: Memds,
-    pub routed: Routed,
+pub(crate) struct Node {
+    pub(crate) net: Net,
+    pub(crate) host: Host,
+    pub(crate) memds: Memds,
+    pub(crate) routed: Routed,
 }
 
-pub struct Cluster {
-    pub regions: Vec<Vec<Node>>,
+pub(crate) struct Cluster {
+    pub(crate) regions: Vec<Vec<Node>>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     _nats: Vec<Nats>,
@@ -40,7 +40,12 @@ fn node_id(region: usize, ordinal: usize) -> NodeId {
 }
 
 impl Cluster {
-    pub async fn start() -> Cluster {
+    pub(crate) async fn start() -> Cluster {
+        // What the nodes say, with RUST_LOG set; a second test in the process finds it there.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let dir = tempfile::tempdir().unwrap();
         let nats: Vec<Nats> = REGIONS.iter().map(|name| Nats::start(&dir, name)).collect();
         let authority = Authority::new();
@@ -73,10 +78,11 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         let mut starting = JoinSet::new();
         for (r, id, zone, net) in nets {
-            let settings =
-                HostSettings::new(id, configs[r].id, dir.path().join(REGIONS[r]).join(&zone));
+            let folder = dir.path().join(REGIONS[r]).join(&zone);
+            let settings = HostSettings::new(id, configs[r].id, folder.clone());
             let host = Host::start(settings, net.clone()).unwrap();
             let settings = MemdsSettings {
+                dir: folder,
                 node: NodeInfo {
                     id,
                     region: configs[r].id,
@@ -118,10 +124,22 @@ impl Cluster {
             tasks.spawn(async move { run(settings, h, m, q, n, s).await.unwrap() });
             regions[r].push(Node { net, host, memds, routed });
         }
-        Cluster { regions, stop, tasks, _nats: nats, _dir: dir }
+        let cluster = Cluster { regions, stop, tasks, _nats: nats, _dir: dir };
+        let until = Instant::now() + PATIENCE;
+        for node in cluster.regions.iter().flatten() {
+            while node.memds.nodes().len() < 3 {
+                assert!(Instant::now() < until, "a node never announced itself");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        cluster
     }
 
-    pub async fn table(&self, name: &str, partitions: u32) -> Vec<std::sync::Arc<TableInfo>> {
+    pub(crate) async fn table(
+        &self,
+        name: &str,
+        partitions: u32,
+    ) -> Vec<std::sync::Arc<TableInfo>> {
         let spec = TableSpec {
             name: name.into(),
             schema: schema(),
@@ -143,7 +161,7 @@ impl Cluster {
         tables
     }
 
-    pub async fn write(
+    pub(crate) async fn write(
         &self,
         region: usize,
         table: &TableInfo,
@@ -165,7 +183,7 @@ impl Cluster {
         self.regions[region][0].routed.write(table, self::key(key), op, deadline).await.unwrap()
     }
 
-    pub async fn read(&self, region: usize, table: &TableInfo, key: &str) -> Option<String> {
+    pub(crate) async fn read(&self, region: usize, table: &TableInfo, key: &str) -> Option<String> {
         let deadline = Instant::now() + PATIENCE;
         let routed = &self.regions[region][1].routed;
         let read = routed.read(table, &self::key(key), true, deadline).await.unwrap();
@@ -177,7 +195,7 @@ impl Cluster {
     }
 
     /// Waits until a strong read in the region gives this.
-    pub async fn until_reads(
+    pub(crate) async fn until_reads(
         &self,
         region: usize,
         table: &TableInfo,
@@ -195,7 +213,7 @@ impl Cluster {
         }
     }
 
-    pub async fn verify(&self, table: &TableInfo) -> Report {
+    pub(crate) async fn verify(&self, table: &TableInfo) -> Report {
         let node = &self.regions[0][2];
         let deps = VerifyDeps {
             host: node.host.clone(),
@@ -206,19 +224,19 @@ impl Cluster {
     }
 
     /// Cuts the second region off from the first, everywhere.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         for node in self.regions.iter().flatten() {
             node.net.faults().cut(RegionId(2), None);
         }
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         for node in self.regions.iter().flatten() {
             node.net.faults().heal();
         }
     }
 
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.stop.send_replace(true);
         for node in self.regions.iter().flatten() {
             node.memds.shutdown().await;
@@ -232,24 +250,24 @@ impl Cluster {
     }
 }
 
-pub enum Op {
+pub(crate) enum Op {
     Put(String),
     Delete,
 }
 
-pub fn put(text: impl Into<String>) -> Op {
+pub(crate) fn put(text: impl Into<String>) -> Op {
     Op::Put(text.into())
 }
 
-pub fn schema() -> KeySchema {
+pub(crate) fn schema() -> KeySchema {
     KeySchema { partition: KeyAttribute { name: "id".into(), kind: KeyType::S }, sort: None }
 }
 
-pub fn key(name: &str) -> Key {
+pub(crate) fn key(name: &str) -> Key {
     Key { partition: Value::S(name.into()), sort: None }
 }
 
-pub fn item(key: &str, text: &str) -> Item {
+pub(crate) fn item(key: &str, text: &str) -> Item {
     let mut item = Item::default();
     item.insert("id", Value::S(key.into()));
     item.insert("text", Value::S(text.into()));
