@@ -18,7 +18,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
 use tombolo_client::Client;
-use tombolo_item::{Item, Number, Value};
+use tombolo_item::{Item, KeyAttribute, KeySchema, KeyType, Number, Value};
 
 use crate::error::{Failure, Result};
 
@@ -122,6 +122,11 @@ impl Outcome {
     pub fn acknowledged_writes(&self) -> u64 {
         self.acknowledged.values().sum()
     }
+}
+
+/// The keys of the tables that are loaded: one text, `pk`.
+pub fn schema() -> KeySchema {
+    KeySchema { partition: KeyAttribute { name: "pk".into(), kind: KeyType::S }, sort: None }
 }
 
 /// The key attributes of a key.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 use tombolo_client::{Client, TableDefinition};
-use tombolo_item::{KeyAttribute, KeySchema, KeyType, StreamView};
+use tombolo_item::StreamView;
 
 use super::connection::Connection;
 use crate::bench::{self, Distribution, Latencies, Mix, Plan};
@@ -172,9 +172,7 @@ async fn make_table(client: &Client, args: &Args) -> Result {
     match client.describe_table(&args.table).await {
         Ok(_) => {}
         Err(error) if error.is_not_found() => {
-            let key = KeyAttribute { name: "pk".into(), kind: KeyType::S };
-            let mut table =
-                TableDefinition::new(&args.table, KeySchema { partition: key, sort: None });
+            let mut table = TableDefinition::new(&args.table, bench::schema());
             table.partitions = args.partitions;
             table.regions = args.regions.clone();
             table.view = (!args.no_stream).then_some(StreamView::NewImage);

@@ -23,14 +23,14 @@ pub struct Connection {
     )]
     pub endpoint: Vec<String>,
     /// The authority that signed the cluster's certificates (PEM), for https:// endpoints.
-    #[arg(long, env = "TOMBOLO_CA", value_name = "FILE", global = true)]
-    pub ca: Option<PathBuf>,
+    #[arg(long, env = "TOMBOLO_TLS_CA", value_name = "FILE", global = true)]
+    pub tls_ca: Option<PathBuf>,
     /// This client's certificate (PEM); `tombolo certs client` makes one.
-    #[arg(long, env = "TOMBOLO_CERT", value_name = "FILE", global = true)]
-    pub cert: Option<PathBuf>,
+    #[arg(long, env = "TOMBOLO_TLS_CERT", value_name = "FILE", global = true)]
+    pub tls_cert: Option<PathBuf>,
     /// The key of this client's certificate (PEM).
-    #[arg(long, env = "TOMBOLO_KEY", value_name = "FILE", global = true)]
-    pub key: Option<PathBuf>,
+    #[arg(long, env = "TOMBOLO_TLS_KEY", value_name = "FILE", global = true)]
+    pub tls_key: Option<PathBuf>,
     /// Patience of one request, retries included, in seconds.
     #[arg(
         long,
@@ -57,10 +57,11 @@ impl Connection {
     }
 
     fn tls(&self) -> Result<Option<ClientTls>> {
-        let (Some(ca), Some(cert), Some(key)) = (&self.ca, &self.cert, &self.key) else {
+        let (Some(ca), Some(cert), Some(key)) = (&self.tls_ca, &self.tls_cert, &self.tls_key)
+        else {
             if self.endpoint.iter().any(|e| e.starts_with("https://")) {
                 return Err(Failure::usage(
-                    "an https:// endpoint needs --ca, --cert and --key; `tombolo certs client` \
+                    "an https:// endpoint needs --tls-ca, --tls-cert and --tls-key; `tombolo certs client` \
                      makes a certificate",
                 ));
             }

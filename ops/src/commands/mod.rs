@@ -148,6 +148,30 @@ mod tests {
     }
 
     #[test]
+    fn no_flag_hides_another_of_the_same_name() {
+        // A shared flag and a command's own flag of one name parse, and fail when they are read.
+        for line in [
+            "table create music --key artist:S --sort title:S --tls-key k",
+            "item get music a b --strong",
+            "item put music {} --condition x --output json",
+            "item query music a --between 1 2 --endpoint http://h:1",
+            "load music - --skip 3",
+            "stream tail music --from oldest",
+            "verify music",
+            "status --output table",
+            "dev --regions a,b --dir d --base-port 9000",
+            "dev cut a b/a --dir d",
+            "certs node --region-id 1 --node 2 --host h",
+            "serve --config c --zone a",
+        ] {
+            let words = std::iter::once("tombolo").chain(line.split(' '));
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
     fn every_command_and_flag_has_help() {
         fn walk(command: &clap::Command) {
             for argument in command.get_arguments() {

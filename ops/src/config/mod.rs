@@ -293,6 +293,40 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_is_read_and_passes_every_check() {
+        let shipped = include_str!("../../deploy/node.toml");
+        check::check(&NodeConfig::parse(shipped).expect("it can be read")).expect("it is right");
+        // Every line that shows a default is a setting too, and shows the default.
+        let defaults = toml::Table::try_from(NodeConfig::default()).expect("it can be written");
+        let (top, link) = shipped.split_once("[link]").expect("the file has a table link");
+        for line in top.lines().filter_map(|line| line.strip_prefix("# ")) {
+            let Some((name, value)) = line.split_once(" = ") else { continue };
+            let Ok(shown) = toml::from_str::<toml::Table>(line) else { continue };
+            let examples = ["system_voters", "nats_monitor_url", "grpc_tls_client_ca"];
+            if !examples.contains(&name) {
+                assert_eq!(defaults.get(name), shown.get(name), "{name} = {value}");
+            }
+        }
+        for line in link.lines().filter_map(|line| line.strip_prefix("# ")) {
+            if let Ok(shown) = toml::from_str::<toml::Table>(line) {
+                let (name, value) = shown.iter().next().expect("one setting per line");
+                assert_eq!(defaults["link"].get(name), Some(value), "link.{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_files_for_containers_are_read() {
+        for text in [
+            include_str!("../../deploy/compose-node1.toml"),
+            include_str!("../../deploy/compose-node2.toml"),
+            include_str!("../../deploy/compose-node3.toml"),
+        ] {
+            assert_eq!(NodeConfig::parse(text).expect("it can be read").peers.len(), 2);
+        }
+    }
+
+    #[test]
     fn the_lowest_node_of_each_zone_keeps_the_system_group() {
         let peer = |node, zone: &str| PeerConfig { node, zone: zone.into(), addr: "h:1".into() };
         let config = NodeConfig {

@@ -13,6 +13,8 @@ mod configs;
 pub mod faults;
 mod identity;
 pub mod layout;
+pub mod ports;
+pub mod rot;
 mod supervise;
 
 use std::path::{Path, PathBuf};
