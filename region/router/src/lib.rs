@@ -24,6 +24,8 @@ mod region;
 mod server;
 pub mod settings;
 mod subjects;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub use operations::{Operations, OperationsError, base_status};

@@ -1,0 +1,81 @@
+//! The router through its own port: a real gRPC server over a region in memory, and the real client.
+
+mod bad_requests;
+mod fake;
+mod hostile;
+mod items;
+mod limits;
+mod services;
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use tombolo_client::Client;
+use tombolo_client::report::{StatusReport, VerifyEvent, VerifySummary};
+use tombolo_memds::TableInfo;
+use tokio::sync::oneshot;
+
+use crate::server::Router;
+use crate::settings::RouterSettings;
+use crate::{Operations, OperationsError};
+use fake::Fake;
+
+/// Says that all is well.
+struct Content;
+
+impl Operations for Content {
+    fn status(&self) -> BoxFuture<'_, Result<StatusReport, OperationsError>> {
+        async { Ok(StatusReport { region: "us-east".into(), ..StatusReport::default() }) }.boxed()
+    }
+
+    fn verify(
+        &self,
+        _table: Arc<TableInfo>,
+    ) -> BoxStream<'static, Result<VerifyEvent, OperationsError>> {
+        let summary = VerifySummary { agreed: true, ..VerifySummary::default() };
+        let progress = VerifyEvent::Progress { phase: "digests".into(), done: 1, total: 1 };
+        Box::pin(futures::stream::iter([Ok(progress), Ok(VerifyEvent::Summary(summary))]))
+    }
+}
+
+/// A served region in memory.
+struct Served {
+    region: Fake,
+    endpoint: String,
+    stop: Option<oneshot::Sender<()>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    /// On a port of its own.
+    fn start(change: impl FnOnce(&mut RouterSettings)) -> Served {
+        let mut settings = RouterSettings::new(([127, 0, 0, 1], 0).into());
+        change(&mut settings);
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        let router = Router::bind(settings).expect("a free port on loopback");
+        let endpoint = format!("{scheme}://{}", router.local_addr());
+        let region = Fake::default();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = router.serve_region(region.clone(), Arc::new(Content), async {
+            let _ = stopped.await;
+        });
+        let task = tokio::spawn(async move { served.await.expect("the server ends well") });
+        Served { region, endpoint, stop: Some(stop), task }
+    }
+
+    fn plain() -> Served {
+        Served::start(|_| {})
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(std::slice::from_ref(&self.endpoint)).await.expect("it listens")
+    }
+
+    /// Stops it and waits for its end.
+    async fn stop(mut self) {
+        self.stop.take().expect("stopped once").send(()).expect("it runs");
+        self.task.await.expect("it ends without a panic");
+    }
+}
