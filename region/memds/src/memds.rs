@@ -374,21 +374,37 @@ impl Memds {
     pub(crate) fn publish(&self, make: impl FnOnce(&Directory) -> Option<Directory>) {
         let inner = &self.0;
         let _publishing = inner.publishing.lock();
-        let Some(next) = make(&inner.directory.load()) else { return };
-        for row in next.nodes.values() {
-            if row.info.id != self.node().id {
-                inner.net.learn(Peer {
-                    node: row.info.id,
+        let previous = inner.directory.load();
+        let Some(next) = make(&previous) else { return };
+        self.learn_addresses(&previous, &next);
+        metrics::MAP_VERSION.set(i64::try_from(next.version).unwrap_or(i64::MAX));
+        metrics::MAP_TABLES.set(next.tables.len() as i64);
+        inner.directory.store(Arc::new(next));
+        inner.published.send_modify(|count| *count += 1);
+    }
+
+    /// Where nodes are: as configured; else as they announced. A configured node that announces
+    /// another address while this node is up to date has moved. Rows of an earlier life, read
+    /// before the group has a leader, must not replace the configuration: it is how one is found.
+    fn learn_addresses(&self, previous: &Directory, next: &Directory) {
+        let me = self.node();
+        let up_to_date = self.is_ready();
+        let configured = self.region(me.region).map(|region| region.nodes.as_slice());
+        for (id, row) in &next.nodes {
+            let known = configured.unwrap_or_default().iter().any(|(node, _, _)| node == id);
+            let moved = previous
+                .nodes
+                .get(id)
+                .is_some_and(|before| before.info.node_addr != row.info.node_addr);
+            if *id != me.id && (!known || up_to_date && moved) {
+                self.0.net.learn(Peer {
+                    node: *id,
                     region: row.info.region,
                     zone: row.info.zone.clone(),
                     addr: row.info.node_addr.clone(),
                 });
             }
         }
-        metrics::MAP_VERSION.set(i64::try_from(next.version).unwrap_or(i64::MAX));
-        metrics::MAP_TABLES.set(next.tables.len() as i64);
-        inner.directory.store(Arc::new(next));
-        inner.published.send_modify(|count| *count += 1);
     }
 
     /// Ask another node's (or this node's) metadata service.

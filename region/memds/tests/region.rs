@@ -430,7 +430,7 @@ async fn nodes_without_a_system_replica_route_too_and_lookups_cost_the_same_cold
         let mut n = 0;
         while Instant::now() < end {
             n += 1;
-            assert_eq!(content(node, &table, n % 12, false).await.as_deref(), Some("x"));
+            assert_eq!(content(node, &table, n % 12, true).await.as_deref(), Some("x"));
         }
         refreshes() - before
     };
