@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
@@ -120,9 +120,9 @@ impl NodeOperations {
                     source: name.clone(),
                     shard: shard.shard,
                     applied_seq: shard.seq,
-                    head_seq: shard.seq,
-                    lag_ms:
-                        (shard.closed.0 > 0).then(|| now_ms().saturating_sub(shard.closed.0 >> 16)),
+                    // The checkpoint does not know the source's head, nor when records got here.
+                    head_seq: 0,
+                    lag_ms: None,
                     state: "checkpoint".to_owned(),
                 }));
             }
@@ -133,11 +133,6 @@ impl NodeOperations {
 
 fn unavailable(error: impl std::error::Error + 'static) -> OperationsError {
     OperationsError::Unavailable(crate::error::chain(&error))
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 type Events = mpsc::Sender<Result<VerifyEvent, OperationsError>>;

@@ -220,11 +220,12 @@ impl NodeRuntime {
         }
     }
 
-    /// Hands leadership over, ends requests under way, closes everything.
-    pub async fn stop(self) {
+    /// Ends requests under way and closes everything; first hands leadership over, unless all other
+    /// nodes stop too.
+    pub async fn stop(self, hand_over: bool) {
         let patience = Duration::from_millis(self.config.shutdown_ms);
-        tracing::info!("stopping: handing leadership over");
-        if tokio::time::timeout(patience, Box::pin(self.wind_down())).await.is_err() {
+        tracing::info!(hand_over, "stopping");
+        if tokio::time::timeout(patience, Box::pin(self.wind_down(hand_over))).await.is_err() {
             tracing::warn!(
                 patience_ms = patience.as_millis(),
                 "not everything ended in time; what is durable is durable, stopping anyway"
@@ -232,9 +233,11 @@ impl NodeRuntime {
         }
     }
 
-    async fn wind_down(mut self) {
+    async fn wind_down(mut self, hand_over: bool) {
         self.health.stopping();
-        self.host.hand_over_all().await;
+        if hand_over {
+            self.host.hand_over_all().await;
+        }
         self.stop_router.send_replace(true);
         self.stop.send_replace(true);
         drop(self.fail);

@@ -1,6 +1,7 @@
 //! `tombolo serve`: a node as a process.
 //!
-//! SIGTERM and SIGINT stop it cleanly, SIGHUP reads the certificates again.
+//! SIGTERM hands leadership over and stops; SIGINT stops without handing over, for when all nodes
+//! stop at once and there is nobody to take it; SIGHUP reads the certificates again.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,18 +35,18 @@ pub(super) fn run(args: ServeArgs) -> Result {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
         };
-        let broken = loop {
+        let (hand_over, broken) = loop {
             tokio::select! {
-                _ = terminate.recv() => break None,
-                _ = interrupt.recv() => break None,
+                _ = terminate.recv() => break (true, None),
+                _ = interrupt.recv() => break (false, None),
                 _ = hang_up.recv() => node.reload_certificates().await,
-                reason = node.failed() => break Some(reason),
+                reason = node.failed() => break (true, Some(reason)),
             }
         };
         if let Some(reason) = &broken {
             tracing::error!(reason, "this node cannot go on");
         }
-        Box::pin(node.stop()).await;
+        Box::pin(node.stop(hand_over)).await;
         match broken {
             None => Ok(()),
             Some(reason) => Err(Failure::unavailable(reason)),

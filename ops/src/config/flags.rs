@@ -14,7 +14,8 @@ use crate::telemetry::LogFormat;
 ///
 /// Settings come from a TOML file (--config), from TOMBOLO_* variables and from flags; a flag wins
 /// over a variable, a variable over the file. `ops/deploy/node.toml` in the sources is a file to
-/// start from. SIGTERM hands leadership over and stops; SIGHUP reads the certificates again.
+/// start from. SIGTERM hands leadership over and stops, SIGINT stops without
+/// handing over; SIGHUP reads the certificates again.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct ServeArgs {
     /// The TOML file with this node's settings.

@@ -300,7 +300,8 @@ impl Keeper {
             let group = |p: &&mut Process| is_nats(p) == nats;
             for process in self.processes.iter_mut().filter(group) {
                 if let Some(child) = &process.child {
-                    signal(child, if patience.is_zero() { Signal::KILL } else { Signal::TERM });
+                    // INT, not TERM: everybody stops, there is nobody to hand leadership to.
+                    signal(child, if patience.is_zero() { Signal::KILL } else { Signal::INT });
                 }
             }
             let deadline = Instant::now() + patience;
