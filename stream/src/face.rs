@@ -10,8 +10,8 @@
 use crate::chain::CheckedRecord;
 use crate::error::MessageError;
 use crate::head::hash_text;
+use crate::json_text::{item, show, string};
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
 use tombolo_item::{
     Cause, ChangeKind, ChangeRecord, Item, KeySchema, RegionId, Stamp, StreamView, TableId,
 };
@@ -80,75 +80,83 @@ impl TableFace {
             .flatten()
             .map(Item::size)
             .sum::<usize>();
-        let mut shown = Map::new();
-        let ms = record.stamp.hlc.ms();
-        shown.insert("ApproximateCreationDateTime".into(), (ms / 1000).into());
-        shown.insert("Keys".into(), item_json(&keys));
-        if let Some(new) = &new {
-            shown.insert("NewImage".into(), item_json(new));
+        let images = [new.as_ref(), old.as_ref()].into_iter().flatten();
+        let estimate = 1024 + 2 * images.map(Item::size).sum::<usize>();
+        let mut out = String::with_capacity(estimate);
+        out.push_str("{\"eventID\":\"");
+        self.event_id(&mut out, record);
+        show(&mut out, format_args!("\",\"eventName\":\"{}\"", event_name(record.kind)));
+        out.push_str(",\"eventVersion\":\"1.1\",\"eventSource\":\"aws:dynamodb\",\"awsRegion\":");
+        string(&mut out, &self.region_name);
+        let seconds = record.stamp.hlc.ms() / 1000;
+        show(
+            &mut out,
+            format_args!(",\"dynamodb\":{{\"ApproximateCreationDateTime\":{seconds},\"Keys\":"),
+        );
+        item(&mut out, &keys);
+        for (name, image) in [("NewImage", &new), ("OldImage", &old)] {
+            if let Some(image) = image {
+                show(&mut out, format_args!(",\"{name}\":"));
+                item(&mut out, image);
+            }
         }
-        if let Some(old) = &old {
-            shown.insert("OldImage".into(), item_json(old));
-        }
-        shown.insert("SequenceNumber".into(), format!("{:021}", record.seq).into());
-        shown.insert("SizeBytes".into(), size.into());
-        shown.insert("StreamViewType".into(), view.as_str().into());
-        let mut whole = Map::new();
-        whole.insert("eventID".into(), self.event_id(record).into());
-        whole.insert("eventName".into(), event_name(record.kind).into());
-        whole.insert("eventVersion".into(), "1.1".into());
-        whole.insert("eventSource".into(), "aws:dynamodb".into());
-        whole.insert("awsRegion".into(), self.region_name.as_str().into());
-        whole.insert("dynamodb".into(), shown.into());
+        let (seq, view) = (record.seq, view.as_str());
+        show(
+            &mut out,
+            format_args!(
+                ",\"SequenceNumber\":\"{seq:021}\",\"SizeBytes\":{size},\"StreamViewType\":\"{view}\"}}"
+            ),
+        );
         if record.cause == Cause::Ttl && record.origin == self.region {
-            whole.insert(
-                "userIdentity".into(),
-                json!({"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}),
+            out.push_str(
+                ",\"userIdentity\":{\"Type\":\"Service\",\"PrincipalId\":\"dynamodb.amazonaws.com\"}",
             );
         }
-        whole.insert("tombolo".into(), tag(checked, stub));
-        Value::Object(whole).to_string()
+        out.push_str(",\"tombolo\":");
+        tag(&mut out, checked, stub);
+        out.push('}');
+        out
     }
 
     /// Unique over regions, and the same whoever shows the record.
-    fn event_id(&self, record: &ChangeRecord) -> String {
-        format!(
-            "{:04x}{:016x}{:08x}{:016x}",
-            self.region.0, record.shard.group.0, record.shard.epoch, record.seq
-        )
+    fn event_id(&self, out: &mut String, record: &ChangeRecord) {
+        let (region, group) = (self.region.0, record.shard.group.0);
+        let (epoch, seq) = (record.shard.epoch, record.seq);
+        show(out, format_args!("{region:04x}{group:016x}{epoch:08x}{seq:016x}"));
     }
 }
 
-fn tag(checked: &CheckedRecord, stub: bool) -> Value {
+fn tag(out: &mut String, checked: &CheckedRecord, stub: bool) {
     let record = &checked.record;
-    let mut tag = Map::new();
-    tag.insert("shard".into(), record.shard.to_string().into());
-    tag.insert("sequence".into(), record.seq.into());
-    tag.insert("stamp".into(), stamp_json(&record.stamp));
+    let (shard, seq) = (record.shard, record.seq);
+    show(out, format_args!("{{\"shard\":\"{shard}\",\"sequence\":{seq},\"stamp\":"));
+    stamp(out, &record.stamp);
     if let Some(replaced) = &record.replaced {
-        tag.insert("replaced".into(), stamp_json(replaced));
+        out.push_str(",\"replaced\":");
+        stamp(out, replaced);
     }
-    tag.insert("origin".into(), record.origin.0.into());
-    tag.insert("cause".into(), record.cause.as_str().into());
+    let (origin, cause) = (record.origin.0, record.cause.as_str());
+    show(out, format_args!(",\"origin\":{origin},\"cause\":\"{cause}\""));
     if let Some((id, size)) = &record.transaction {
-        tag.insert("transaction".into(), json!({"id": id.to_string(), "size": size}));
+        show(out, format_args!(",\"transaction\":{{\"id\":\"{id}\",\"size\":{size}}}"));
     }
-    tag.insert("prevHash".into(), hash_text(record.prev_hash).into());
-    tag.insert("hash".into(), hash_text(checked.hash).into());
+    let (before, hash) = (hash_text(record.prev_hash), hash_text(checked.hash));
+    show(out, format_args!(",\"prevHash\":\"{before}\",\"hash\":\"{hash}\""));
     if stub {
-        tag.insert("stub".into(), true.into());
-        tag.insert("bytes".into(), checked.bytes.len().into());
+        show(out, format_args!(",\"stub\":true,\"bytes\":{}", checked.bytes.len()));
     }
-    tag.into()
+    out.push('}');
 }
 
-fn stamp_json(stamp: &Stamp) -> Value {
-    json!({
-        "time": stamp.hlc.ms(),
-        "counter": stamp.hlc.0 & 0xffff,
-        "region": stamp.region.0,
-        "sequence": stamp.seq,
-    })
+fn stamp(out: &mut String, stamp: &Stamp) {
+    let (time, counter) = (stamp.hlc.ms(), stamp.hlc.0 & 0xffff);
+    let (region, seq) = (stamp.region.0, stamp.seq);
+    show(
+        out,
+        format_args!(
+            "{{\"time\":{time},\"counter\":{counter},\"region\":{region},\"sequence\":{seq}}}"
+        ),
+    );
 }
 
 fn event_name(kind: ChangeKind) -> &'static str {
@@ -161,8 +169,4 @@ fn event_name(kind: ChangeKind) -> &'static str {
 
 fn malformed(error: &dyn std::fmt::Display) -> MessageError {
     MessageError::Malformed { what: "change record", reason: error.to_string() }
-}
-
-fn item_json(item: &Item) -> Value {
-    tombolo_item::json::item_to_json(item)
 }

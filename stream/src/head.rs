@@ -143,6 +143,32 @@ mod tests {
     }
 
     #[test]
+    fn the_golden_headers() {
+        let headers = head().headers(b"body", "0000000000000010:2:5", 3);
+        let mut lines: Vec<String> = headers
+            .iter()
+            .flat_map(|(name, values)| values.iter().map(move |value| format!("{name}: {value}")))
+            .collect();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "Nats-Expected-Last-Subject-Sequence: 3",
+                "Nats-Msg-Id: 0000000000000010:2:5",
+                "Tombolo-Checksum: CHECKSUM",
+                "Tombolo-First-Sequence: 5",
+                "Tombolo-Hash: ffffffffffffffff",
+                "Tombolo-Last-Sequence: 9",
+                "Tombolo-Prev-Hash: 00000000000000ab",
+                "Tombolo-Shard: 0000000000000010-2",
+                "Tombolo-Table: my.table",
+                "Tombolo-Table-Id: 00000000-0000-0000-0000-000000000007",
+                "Tombolo-Version: 1",
+            ]
+        );
+    }
+
+    #[test]
     fn the_size_of_the_headers_is_bounded() {
         let long = MessageHead { table_name: "t".repeat(255), last_seq: u64::MAX - 1, ..head() };
         let headers = long.headers(b"", &"i".repeat(64), u64::MAX);

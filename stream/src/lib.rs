@@ -29,6 +29,7 @@ pub mod error;
 pub mod face;
 pub mod head;
 mod jet;
+mod json_text;
 pub mod metrics;
 pub mod people;
 pub mod repl;

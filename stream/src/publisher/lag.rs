@@ -5,7 +5,7 @@
 
 use crate::metrics;
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -65,7 +65,10 @@ impl LagBoard {
     /// Sets the gauges from what is true now. A shard with both families counts with the slower.
     pub(crate) fn sample(&self, now: Instant, lines: &[Line]) {
         let mut samples = self.samples.lock();
-        samples.retain(|key, _| lines.iter().any(|line| (line.shard, line.family) == *key));
+        if samples.len() > lines.len() {
+            let kept: BTreeSet<_> = lines.iter().map(|line| (line.shard, line.family)).collect();
+            samples.retain(|key, _| kept.contains(key));
+        }
         let mut records: BTreeMap<Shard, u64> = BTreeMap::new();
         let mut seconds = 0.0f64;
         for line in lines {

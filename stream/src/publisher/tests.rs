@@ -4,6 +4,7 @@
 mod composing;
 mod hostile;
 mod nats;
+#[cfg(feature = "subscriber")]
 mod region;
 
 use super::for_tests::TestLeader;

@@ -2,6 +2,7 @@
 //! in order, also when the node that leads is stopped. Only the binary is missing: hosts, node
 //! ports, map and publishers are the real ones, in one process.
 
+use crate::publisher::for_tests::wait_for;
 use crate::publisher::{PublisherSettings, run};
 use crate::subject::{Family, stream_name};
 use crate::subscriber::{Start, SubscriberSettings, Subscription};
@@ -156,6 +157,7 @@ async fn what_a_region_acknowledges_comes_out_of_its_stream() {
     let mut nodes = start_region(&server).await;
     let deadline = Instant::now() + Duration::from_secs(60);
     nodes[0].memds.wait_ready(deadline).await.expect("ready");
+    wait_for("all nodes announcing themselves", || nodes[0].memds.nodes().len() == 3).await;
     let spec = TableSpec {
         name: "orders.eu".into(),
         schema: KeySchema {
