@@ -74,11 +74,6 @@ impl Prefix {
         self.done.closed != before
     }
 
-    /// Records taken in and not complete, or complete above a gap.
-    pub(crate) fn open(&self) -> usize {
-        self.above.len()
-    }
-
     fn settle_announced(&mut self) {
         if let Some((at, closed)) = self.announced
             && self.done.seq >= at
@@ -115,7 +110,7 @@ mod tests {
         assert_eq!(prefix.done(), at(2));
         assert!(prefix.complete(3));
         assert_eq!(prefix.done(), at(4));
-        assert_eq!(prefix.open(), 0);
+        assert_eq!(prefix.above.len(), 0);
     }
 
     #[test]
@@ -124,7 +119,7 @@ mod tests {
         assert!(!prefix.complete(7));
         assert!(!prefix.complete(3));
         prefix.begin(4, 0, Hlc(0)); // already behind the prefix: a repeat
-        assert_eq!(prefix.open(), 2);
+        assert_eq!(prefix.above.len(), 2);
         assert_eq!(prefix.done(), at(4));
     }
 

@@ -113,6 +113,42 @@ async fn a_global_table_from_its_first_write_to_its_proof() {
     cluster.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_broker_that_dies_or_forgets_loses_nothing() {
+    let mut cluster = Cluster::start().await;
+    let tables = cluster.table("orders", 2).await;
+    let (east, west) = (&tables[EAST], &tables[WEST]);
+    cluster.write(EAST, east, "before", put("1")).await;
+    cluster.until_reads(WEST, west, "before", Some("1")).await;
+
+    // Without a broker the heads tell that something is missing, and the log has it.
+    cluster.nats[EAST].kill();
+    for i in 0..30 {
+        cluster.write(EAST, east, &format!("down{i}"), put("2")).await;
+    }
+    cluster.write(EAST, east, "before", support::Op::Delete).await;
+    for i in 0..30 {
+        cluster.until_reads(WEST, west, &format!("down{i}"), Some("2")).await;
+    }
+    cluster.until_reads(WEST, west, "before", None).await;
+
+    // It comes back without a memory, and changes flow through it again.
+    cluster.nats[EAST].forget();
+    cluster.nats[EAST].up();
+    for i in 0..30 {
+        cluster.write(EAST, east, &format!("after{i}"), put("3")).await;
+        cluster.write(WEST, west, &format!("down{i}"), put("4")).await;
+    }
+    for i in 0..30 {
+        cluster.until_reads(WEST, west, &format!("after{i}"), Some("3")).await;
+        cluster.until_reads(EAST, east, &format!("down{i}"), Some("4")).await;
+    }
+    let report = cluster.verify(east).await;
+    assert!(report.agreed(), "{:#?}", report.findings);
+    assert_eq!(report.items, 60);
+    cluster.end().await;
+}
+
 /// Merges into the west a change that the east never made.
 async fn plant(cluster: &Cluster, table: &tombolo_memds::TableInfo) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use futures::future::join_all;
 use tombolo_group::Digest;
 use tombolo_item::{KeyRange, RegionId, RowKey};
 
@@ -15,8 +16,10 @@ use super::replicas::{RegionView, list};
 use super::report::{Finding, FindingKind, Phase};
 use super::{Run, hex};
 
-/// Rows looked into: regions that differ everywhere need no list of every row.
-const ROWS_MAX: usize = 2_000;
+/// Rows looked into: enough for every change on its way, while memory stays bounded.
+const ROWS_MAX: usize = 1_000_000;
+/// Neighbouring buckets whose rows are listed together.
+const RUN_MAX: usize = 256;
 
 /// Returns how many rows differed at first sight and were changes on their way.
 pub(super) async fn compare(run: &Run, views: &BTreeMap<RegionId, RegionView>) -> u64 {
@@ -31,11 +34,9 @@ pub(super) async fn compare(run: &Run, views: &BTreeMap<RegionId, RegionView>) -
     }
     run.tell(|now| now.phase = Phase::ComparingRegions);
     let mut rows = Vec::new();
-    for bucket in buckets {
-        match list_everywhere(run, views, bucket_range(bucket, BITS)).await {
-            Some(lists) => rows.extend(differing_rows(&lists)),
-            None => continue,
-        }
+    for range in ranges(&buckets) {
+        let Some(lists) = list_everywhere(run, views, range).await else { continue };
+        rows.extend(differing_rows(&lists));
         if rows.len() > ROWS_MAX {
             run.truncate();
             rows.truncate(ROWS_MAX);
@@ -46,29 +47,60 @@ pub(super) async fn compare(run: &Run, views: &BTreeMap<RegionId, RegionView>) -
     judge(run, views, rows).await
 }
 
+/// The hash ranges of these buckets, neighbours joined.
+fn ranges(buckets: &[usize]) -> Vec<KeyRange> {
+    buckets
+        .chunk_by(|a, b| a + 1 == *b)
+        .flat_map(|run| run.chunks(RUN_MAX))
+        .filter_map(|run| {
+            let (first, last) = (*run.first()?, *run.last()?);
+            let (first, last) = (bucket_range(first, BITS), bucket_range(last, BITS));
+            Some(KeyRange { start: first.start, end: last.end })
+        })
+        .collect()
+}
+
 /// The rows of a hash range in each region; `None` (and a finding) when one cannot tell.
 async fn list_everywhere(
     run: &Run,
     views: &BTreeMap<RegionId, RegionView>,
     range: KeyRange,
 ) -> Option<BTreeMap<RegionId, BTreeMap<RowKey, Version>>> {
-    let mut lists = BTreeMap::new();
-    for (region, view) in views {
-        let rows: &mut BTreeMap<RowKey, Version> = lists.entry(*region).or_default();
-        for part in &view.parts {
-            let Some(inside) = part.descriptor.range.intersect(&range) else { continue };
-            match list(run, part.node, part, inside).await {
-                Ok(list) => rows.extend(list),
-                Err(error) => {
-                    let group = Some(part.descriptor.group);
-                    let detail = format!("rows that differ between regions are unread: {error}");
-                    run.find(Finding { group, ..run.unreachable(*region, detail) });
-                    return None;
-                }
+    let lists = views.iter().map(|(region, view)| list_region(run, *region, view, &range));
+    let lists: Option<Vec<BTreeMap<RowKey, Version>>> = join_all(lists).await.into_iter().collect();
+    Some(views.keys().copied().zip(lists?).collect())
+}
+
+async fn list_region(
+    run: &Run,
+    region: RegionId,
+    view: &RegionView,
+    range: &KeyRange,
+) -> Option<BTreeMap<RowKey, Version>> {
+    let mut rows = BTreeMap::new();
+    for part in &view.parts {
+        let Some(inside) = part.descriptor.range.intersect(range) else { continue };
+        let group = part.descriptor.group;
+        let mut list = self::list(run, part.node, group, part.marker.index, inside.clone()).await;
+        if list.is_err() {
+            // The pinned view is gone after a minute. A new one does as well: every row that
+            // differs is looked up again before it is judged.
+            list = match run.copies.marker(region, &part.descriptor).await {
+                Ok(marker) => self::list(run, part.node, group, marker.index, inside).await,
+                Err(error) => Err(error),
+            };
+        }
+        match list {
+            Ok(list) => rows.extend(list),
+            Err(error) => {
+                let detail = format!("rows that differ between regions are unread: {error}");
+                let group = Some(group);
+                run.find(Finding { group, ..run.unreachable(region, detail) });
+                return None;
             }
         }
     }
-    Some(lists)
+    Some(rows)
 }
 
 /// Looks the rows up, waits until what was in flight has arrived, looks again.

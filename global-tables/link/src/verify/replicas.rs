@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures::future::join_all;
 use tombolo_group::{DamagedRow, Descriptor, Digest, DigestRequest};
-use tombolo_item::{KeyRange, NodeId, RegionId, RowKey};
+use tombolo_item::{GroupId, KeyRange, NodeId, RegionId, RowKey};
 
 use super::compare::{
     BITS, OddRow, Version, add, bucket_range, differing, majority, odd_rows, summary, total,
@@ -194,7 +194,7 @@ async fn drill(
         let range = bucket_range(*bucket, BITS);
         let mut rows: BTreeMap<NodeId, BTreeMap<RowKey, Version>> = BTreeMap::new();
         for node in copies.keys() {
-            match list(run, *node, part, range.clone()).await {
+            match list(run, *node, group, part.marker.index, range.clone()).await {
                 Ok(list) => {
                     rows.insert(*node, list);
                 }
@@ -244,14 +244,14 @@ async fn drill(
 pub(super) async fn list(
     run: &Run,
     node: NodeId,
-    part: &Part,
+    group: GroupId,
+    index: u64,
     mut range: KeyRange,
 ) -> Result<BTreeMap<RowKey, Version>, String> {
     let mut rows = BTreeMap::new();
     loop {
         let request = DigestRequest::Keys { range: range.clone(), limit: PAGE };
-        let page =
-            run.copies.digest(node, part.descriptor.group, part.marker.index, request).await?;
+        let page = run.copies.digest(node, group, index, request).await?;
         let last = page.keys.last().map(|row| row.0.clone());
         rows.extend(page.keys.into_iter().map(|(key, stamp, content)| (key, (stamp, content))));
         match last {

@@ -104,7 +104,7 @@ pub struct Report {
     pub regions: Vec<RegionDigest>,
     pub replicas: Vec<ReplicaDigest>,
     pub findings: Vec<Finding>,
-    /// More findings existed than are listed.
+    /// There is more than was looked into or listed: this is no proof of agreement.
     pub truncated: bool,
     /// Logical items of one copy of the table, as the region that was asked sees it.
     pub items: u64,
@@ -120,7 +120,7 @@ pub struct Report {
 impl Report {
     /// Every copy was read and all agreed.
     pub fn agreed(&self) -> bool {
-        self.findings.is_empty()
+        self.findings.is_empty() && !self.truncated
     }
 }
 

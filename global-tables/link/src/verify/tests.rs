@@ -31,14 +31,20 @@ struct Row {
 
 type Rows = BTreeMap<RowKey, Row>;
 
+type Part = (Descriptor, BTreeMap<NodeId, Rows>);
+type Arrival = Box<dyn FnOnce(&mut World) + Send>;
+
 /// Region -> partition -> node -> rows. The first node leads.
 #[derive(Default)]
 struct World {
-    regions: BTreeMap<RegionId, Vec<(Descriptor, BTreeMap<NodeId, Rows>)>>,
+    regions: BTreeMap<RegionId, Vec<Part>>,
     levels: BTreeMap<RegionId, Level>,
     down: Vec<NodeId>,
     /// Runs once, when levels are asked for the second time: what was in flight arrives.
-    arrives: Option<Box<dyn FnOnce(&mut World) + Send>>,
+    arrives: Option<Arrival>,
+    /// The views pinned at first are gone when rows are listed.
+    expired: bool,
+    marked: BTreeMap<(NodeId, GroupId), u64>,
     levels_asked: u32,
 }
 
@@ -139,7 +145,11 @@ impl Copies for Fake {
 
     fn marker(&self, _: RegionId, part: &Descriptor) -> BoxFuture<'_, Result<Marker, String>> {
         let leader = part.leader.unwrap();
-        Box::pin(async move { Ok(Marker { leader, index: 9 }) })
+        let mut world = self.0.lock();
+        let marked = world.marked.entry((leader, part.group)).or_insert(8);
+        *marked += 1;
+        let index = *marked;
+        Box::pin(async move { Ok(Marker { leader, index }) })
     }
 
     fn digest(
@@ -149,8 +159,11 @@ impl Copies for Fake {
         index: u64,
         request: DigestRequest,
     ) -> BoxFuture<'_, Result<DigestResponse, String>> {
-        assert_eq!(index, 9);
         let world = self.0.lock();
+        let first = index == 9 && matches!(request, DigestRequest::Keys { .. });
+        if world.expired && first {
+            return Box::pin(async { Err("no view is pinned any more".into()) });
+        }
         if world.down.contains(&node) {
             return Box::pin(async { Err("down".into()) });
         }
@@ -328,6 +341,30 @@ async fn a_row_that_a_whole_region_lost_is_divergence() {
     let report = check(world).await;
     assert_eq!(kinds(&report), [(FindingKind::Missing, WEST, None)]);
     assert_eq!(report.in_flight, 0);
+}
+
+#[tokio::test]
+async fn views_that_expired_are_pinned_again() {
+    let mut world = world(500);
+    world.expired = true;
+    let key = row_key(5);
+    world.lose(WEST, &key);
+    let report = check(world).await;
+    assert_eq!(kinds(&report), [(FindingKind::Missing, WEST, None)]);
+}
+
+#[tokio::test]
+async fn a_region_that_lost_everything_is_told_and_bounded() {
+    let mut world = world(3_000);
+    for (_, nodes) in world.regions.get_mut(&WEST).unwrap() {
+        for rows in nodes.values_mut() {
+            rows.clear();
+        }
+    }
+    let report = check(world).await;
+    assert_eq!(report.findings.len(), super::FINDINGS_MAX);
+    assert!(report.truncated && !report.agreed());
+    assert!(report.findings.iter().all(|f| f.kind == FindingKind::Missing && f.region == WEST));
 }
 
 #[tokio::test]

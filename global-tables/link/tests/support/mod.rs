@@ -31,7 +31,7 @@ pub(crate) struct Cluster {
     pub(crate) regions: Vec<Vec<Node>>,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
-    _nats: Vec<Nats>,
+    pub(crate) nats: Vec<Nats>,
     _dir: tempfile::TempDir,
 }
 
@@ -124,7 +124,7 @@ impl Cluster {
             tasks.spawn(async move { run(settings, h, m, q, n, s).await.unwrap() });
             regions[r].push(Node { net, host, memds, routed });
         }
-        let cluster = Cluster { regions, stop, tasks, _nats: nats, _dir: dir };
+        let cluster = Cluster { regions, stop, tasks, nats, _dir: dir };
         let until = Instant::now() + PATIENCE;
         for node in cluster.regions.iter().flatten() {
             while node.memds.nodes().len() < 3 {
@@ -292,8 +292,9 @@ impl Authority {
 }
 
 /// A nats-server with JetStream and credentials; killed when dropped.
-struct Nats {
-    child: Child,
+pub(crate) struct Nats {
+    child: Option<Child>,
+    folder: PathBuf,
     port: u16,
 }
 
@@ -302,12 +303,20 @@ impl Nats {
         let folder = dir.path().join(format!("nats-{region}"));
         std::fs::create_dir_all(&folder).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = folder.join("nats.conf");
+        let mut nats = Nats { child: None, folder, port };
+        nats.up();
+        nats
+    }
+
+    /// Starts it (again), on the same port and store.
+    pub(crate) fn up(&mut self) {
+        let config = self.folder.join("nats.conf");
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: {region}\n\
+            "listen: \"127.0.0.1:{}\"\nserver_name: test\n\
              jetstream {{ store_dir: \"{}\" }}\n\
              authorization {{ user: tester, password: secret }}\n",
-            folder.join("store").display()
+            self.port,
+            self.folder.join("store").display()
         );
         std::fs::write(&config, text).unwrap();
         let child = Command::new(binary())
@@ -317,12 +326,26 @@ impl Nats {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        self.child = Some(child);
         let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(Instant::now() < until, "nats-server does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Nats { child, port }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Gone already is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// All streams and messages are gone.
+    pub(crate) fn forget(&mut self) {
+        assert!(self.child.is_none());
+        std::fs::remove_dir_all(self.folder.join("store")).unwrap();
     }
 
     fn url(&self) -> String {
@@ -332,9 +355,7 @@ impl Nats {
 
 impl Drop for Nats {
     fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
