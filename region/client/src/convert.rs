@@ -230,3 +230,7 @@ pub fn view(wire: v1::StreamViewType) -> Option<StreamView> {
         v1::StreamViewType::NewAndOldImages => Some(StreamView::NewAndOldImages),
     }
 }
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

@@ -67,7 +67,8 @@ async fn check_put(raw: &Raw, what: &str, request: v1::PutItemRequest, message: 
 async fn bad_puts() {
     let served = Served::plain();
     let raw = with_table(&served).await.raw();
-    let empty = "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes";
+    let empty =
+        "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes";
     let name = "Invalid table/index name.  Table/index names must be between 3 and 255 characters \
                 long, and may contain only the characters a-z, A-Z, 0-9, '_', '-', and '.'";
     let cases: Vec<(&str, v1::PutItemRequest, &str)> = vec![
@@ -139,7 +140,10 @@ async fn bad_puts() {
         ),
         (
             "equal numbers in other words",
-            put(with("x", wire(Wire::Ns(v1::NumberSet { values: vec!["1".into(), "1.0".into()] })))),
+            put(with(
+                "x",
+                wire(Wire::Ns(v1::NumberSet { values: vec!["1".into(), "1.0".into()] })),
+            )),
             "One or more parameter values were invalid: Input collection [1, 1.0] contains \
              duplicates.",
         ),
@@ -197,7 +201,8 @@ async fn bad_puts() {
         check_put(&raw, what, request, message).await;
     }
     for bad in ["", "abc", "1e999", "1".repeat(40).as_str(), "NaN", " 1"] {
-        let (code, message) = refused(raw.items.clone().put_item(put(with("x", number(bad)))).await);
+        let (code, message) =
+            refused(raw.items.clone().put_item(put(with("x", number(bad)))).await);
         assert_eq!(code, Code::InvalidArgument, "{bad:?}");
         assert!(!message.is_empty());
     }
@@ -297,10 +302,7 @@ async fn bad_queries() {
         ),
         (
             "a start key with holes",
-            v1::QueryRequest {
-                exclusive_start_key: attributes([("pk", text("a"))]),
-                ..query("a")
-            },
+            v1::QueryRequest { exclusive_start_key: attributes([("pk", text("a"))]), ..query("a") },
             "The provided starting key is invalid",
         ),
         (

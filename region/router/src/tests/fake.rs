@@ -6,16 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tombolo_group::{
-    Descriptor, GroupError, Head, RangeResponse, ReadResponse, WriteOp, WriteOutcome,
-    WriteResponse,
+    Descriptor, GroupError, Head, RangeResponse, ReadResponse, WriteOp, WriteOutcome, WriteResponse,
 };
 use tombolo_item::{
     Condition, GroupId, HashSecret, Hlc, Item, Key, KeyRange, NodeId, RegionId, RowKey, Shard,
     Stamp, TableId,
 };
 use tombolo_memds::{
-    CatalogError, NodeInfo, RegionConfig, RouteError, TableInfo, TableSpec, TableStatus,
-    Uncertain,
+    CatalogError, NodeInfo, RegionConfig, RouteError, TableInfo, TableSpec, TableStatus, Uncertain,
 };
 use uuid::Uuid;
 
@@ -30,6 +28,8 @@ struct State {
     refusals: Vec<RouteError>,
     /// Requests wait for their deadline.
     stuck: bool,
+    /// How many do so now.
+    waiting: usize,
 }
 
 /// The region.
@@ -45,6 +45,10 @@ impl Fake {
         self.0.lock().unwrap().stuck = stuck;
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.0.lock().unwrap().waiting
+    }
+
     pub(super) fn set_status(&self, name: &str, status: TableStatus) {
         let mut state = self.0.lock().unwrap();
         let table = state.tables.get_mut(name).expect("the table exists");
@@ -54,10 +58,12 @@ impl Fake {
     async fn trouble(&self, deadline: Instant) -> Result<(), RouteError> {
         let (refusal, stuck) = {
             let mut state = self.0.lock().unwrap();
+            state.waiting += usize::from(state.stuck);
             (state.refusals.pop(), state.stuck)
         };
         if stuck {
             tokio::time::sleep_until(deadline.into()).await;
+            self.0.lock().unwrap().waiting -= 1;
             return Err(RouteError::Timeout { applied: Uncertain::No, last: "stuck".into() });
         }
         refusal.map_or(Ok(()), Err)
@@ -228,9 +234,7 @@ impl Region for Fake {
         let mut bytes = 0;
         let mut items = Vec::new();
         for (key, item) in rows {
-            if bytes >= of.max_bytes as usize
-                || of.limit > 0 && items.len() == of.limit as usize
-            {
+            if bytes >= of.max_bytes as usize || of.limit > 0 && items.len() == of.limit as usize {
                 return Ok(RangeResponse { items, more: true });
             }
             bytes += item.len();

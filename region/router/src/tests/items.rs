@@ -1,8 +1,6 @@
 //! Put, get, delete, query and scan through the port.
 
-use tombolo_client::{
-    Client, Expression, KeyQuery, ReadPage, TableDefinition, WriteOptions,
-};
+use tombolo_client::{Client, Expression, KeyQuery, ReadPage, TableDefinition, WriteOptions};
 use tombolo_item::{Item, KeyAttribute, KeySchema, KeyType, SortCondition, StreamView, Value};
 use tombolo_memds::{RouteError, Uncertain};
 
@@ -52,7 +50,8 @@ async fn an_item_is_put_read_replaced_and_removed() {
     let written = client.put_item("music", first.clone()).await.unwrap();
     assert_eq!((written.old, written.seq), (None, 1));
 
-    let (read, stamp) = client.get_item_with_stamp("music", key("a", 1), true).await.unwrap().unwrap();
+    let (read, stamp) =
+        client.get_item_with_stamp("music", key("a", 1), true).await.unwrap().unwrap();
     assert_eq!((&read, stamp), (&first, written.stamp));
     assert_eq!(client.get_item("music", key("a", 2), false).await.unwrap(), None);
 
@@ -139,10 +138,12 @@ async fn a_page_ends_at_one_megabyte() {
     let client = with_table(&served).await;
     for sk in 0..5 {
         let large = Value::B(vec![7; 300_000].into());
-        client.put_item("music", item([("pk", s("a")), ("sk", n(sk)), ("x", large)])).await.unwrap();
+        client
+            .put_item("music", item([("pk", s("a")), ("sk", n(sk)), ("x", large)]))
+            .await
+            .unwrap();
     }
-    let page =
-        client.query("music", KeyQuery::all(s("a")), ReadPage::default()).await.unwrap();
+    let page = client.query("music", KeyQuery::all(s("a")), ReadPage::default()).await.unwrap();
     assert_eq!(page.items.len(), 4);
     assert_eq!(page.last_evaluated_key, Some(key("a", 3)));
     let rest = ReadPage { start: page.last_evaluated_key, ..ReadPage::default() };
@@ -188,10 +189,8 @@ async fn an_item_nested_to_the_limit_passes_and_one_deeper_does_not() {
         }
         item([("pk", s("deep")), ("sk", n(levels as i64)), ("x", value)])
     };
-    for wrap in [
-        |value| Value::L(vec![value]),
-        |value| Value::M([("a".to_string(), value)].into()),
-    ] as [fn(Value) -> Value; 2]
+    for wrap in [|value| Value::L(vec![value]), |value| Value::M([("a".to_string(), value)].into())]
+        as [fn(Value) -> Value; 2]
     {
         let levels = tombolo_item::limits::NESTING_LEVELS;
         let deepest = nested(levels, wrap);

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tokio::sync::oneshot;
 use tombolo_client::Client;
 use tombolo_client::report::{StatusReport, VerifyEvent, VerifySummary};
 use tombolo_memds::TableInfo;
-use tokio::sync::oneshot;
 
 use crate::server::Router;
 use crate::settings::RouterSettings;

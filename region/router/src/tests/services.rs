@@ -9,10 +9,10 @@ use tombolo_memds::TableStatus;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
 
 use super::Served;
 use super::items::{key, schema, with_table};
@@ -170,8 +170,7 @@ async fn with_certificates_clients_may_and_nodes_and_strangers_may_not() {
         key_pem: key.into(),
         server_name: Some("localhost".into()),
     };
-    let client =
-        Client::with_tls(&endpoints, tls(signed(&issuer, &["app"], "app"))).await.unwrap();
+    let client = Client::with_tls(&endpoints, tls(signed(&issuer, &["app"], "app"))).await.unwrap();
     client.list_tables().await.unwrap();
 
     let node = signed(&issuer, &["node-1.dev.tombolo.internal"], "node");
