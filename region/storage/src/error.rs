@@ -56,6 +56,10 @@ pub enum StorageError {
         "{what} is in use by another process ({path}): two processes must not share a data folder"
     )]
     Locked { what: &'static str, path: PathBuf },
+    #[error(
+        "the replica's folder {path} is in use in this process: close or destroy that replica first, then try again"
+    )]
+    InUse { path: PathBuf },
     #[error("the write-ahead log has stopped: {reason}")]
     Stopped { reason: String },
 }

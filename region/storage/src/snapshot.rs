@@ -31,7 +31,7 @@ use crate::partition::overlay::Span;
 use crate::partition::{self, Inner, PartitionSettings, STATE_KEY};
 use crate::row::{self, Place};
 use crate::sealed::{self, SealedLog};
-use crate::tree::{Tree, TreeOptions};
+use crate::tree::{Claim, Tree, TreeOptions};
 use crate::view::PinnedView;
 use crate::{Partition, PartitionState, Space, StorageError, files};
 
@@ -272,10 +272,11 @@ impl SnapshotWriter {
         settings: PartitionSettings,
     ) -> Result<Self, StorageError> {
         let folder = partition::generation_dir(dir, generation);
+        let claim = Claim::take(&folder)?;
         files::remove_dir(&folder)?;
         files::create_dir(&folder)?;
         let options = TreeOptions { map_bytes: settings.map_bytes, filling: true, create: true };
-        let tree = Tree::open(&folder, group.0, generation, options)?;
+        let tree = Tree::open(claim, group.0, generation, options)?;
         Ok(Self {
             replica_dir: dir.to_owned(),
             folder,

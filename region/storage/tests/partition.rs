@@ -433,6 +433,32 @@ fn a_generation_that_was_never_finished_is_not_opened_and_then_removed() {
 }
 
 #[test]
+fn a_folder_in_use_is_neither_emptied_nor_opened_again() {
+    let mut model = Model::new(false);
+    let put = model.maker.put("a", b"x");
+    model.apply(vec![put]);
+    let in_use = |e: Option<StorageError>| {
+        let e = e.unwrap();
+        assert!(matches!(e, StorageError::InUse { .. }), "{e}");
+    };
+    in_use(Partition::create(&model.folder(), 1, GROUP).err());
+    in_use(Partition::open(&model.folder(), 1, GROUP).err());
+    in_use(SnapshotWriter::create(&model.folder(), 1, GROUP).err());
+    model.partition().checkpoint().unwrap();
+    model.reopen();
+    model.check();
+    // Once destroyed its name is free, also while a view of it is still read, and a second call
+    // does not touch what took the name.
+    let view = model.partition().view().unwrap();
+    let again = model.partition().clone();
+    model.open.take().unwrap().destroy().unwrap();
+    let successor = Partition::create(&model.folder(), 1, GROUP).unwrap();
+    again.destroy().unwrap();
+    assert!(successor.dir().join("data.mdb").exists());
+    assert_eq!(view.digest_keys(&KeyRange::full(), 9).unwrap().keys.len(), 1);
+}
+
+#[test]
 fn snapshot_chunks_that_are_damaged_missing_or_foreign_are_refused() {
     let mut model = Model::new(true);
     for k in 0..40 {

@@ -38,7 +38,7 @@ pub use state::{KeptAnswer, PartitionState, Session, TokenAnswer};
 use crate::row::{self, Row, StoredRow};
 use crate::sealed::{self, SealedLog};
 use crate::snapshot::SnapshotReader;
-use crate::tree::{Scan, Tree, TreeOptions};
+use crate::tree::{Claim, Scan, Tree, TreeOptions};
 use crate::view::PinnedView;
 use crate::{Space, StorageError, files};
 use overlay::{Overlay, Piece, Span};
@@ -133,10 +133,11 @@ impl Partition {
         settings: PartitionSettings,
     ) -> Result<Self, StorageError> {
         let folder = generation_dir(dir, generation);
+        let claim = Claim::take(&folder)?;
         files::remove_dir(&folder)?;
         files::create_dir(&folder)?;
         let options = TreeOptions { map_bytes: settings.map_bytes, filling: false, create: true };
-        let tree = Tree::open(&folder, group.0, generation, options)?;
+        let tree = Tree::open(claim, group.0, generation, options)?;
         let state = PartitionState::default();
         tree.write(|txn| txn.put_meta(STATE_KEY, &state.encode((0, 0))))?;
         files::sync_dir(&folder)?;
@@ -182,7 +183,7 @@ impl Partition {
     ) -> Result<Self, StorageError> {
         let folder = generation_dir(dir, generation);
         let options = TreeOptions { map_bytes: settings.map_bytes, filling: false, create: false };
-        let tree = Tree::open(&folder, group.0, generation, options)?;
+        let tree = Tree::open(Claim::take(&folder)?, group.0, generation, options)?;
         let damaged = |reason: String| {
             StorageError::corrupt("partition state", &folder, format!("group {group}"), reason)
         };
@@ -235,9 +236,12 @@ impl Partition {
     /// Unlinks the replica's generation. Views and clones that are still held stay readable until
     /// they are dropped; their space comes back then.
     pub fn destroy(self) -> Result<(), StorageError> {
-        self.0.destroyed.store(true, Ordering::SeqCst);
         let _no_checkpoint = self.0.checkpointing.lock();
+        if self.0.destroyed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
         files::remove_dir(&self.0.dir)?;
+        self.0.tree.release();
         // Gone too when this was its last generation.
         match std::fs::remove_dir(&self.0.replica_dir) {
             Ok(()) => {}

@@ -9,8 +9,12 @@
 //!   is open, and the thread is marked as reading, so that a crash names the tree.
 //! - The map grows only while no transaction is open.
 //!
-//! Reading order: [`Tree`], [`ReadTxn`], [`WriteTxn`].
+//! - A folder is opened once: LMDB forbids two environments of one file in one process, and removing
+//!   a folder that somebody else writes would lose it.
+//!
+//! Reading order: [`Tree`], [`ReadTxn`], [`WriteTxn`], [`Claim`].
 
+mod claim;
 mod txn;
 
 use std::ffi::CString;
@@ -24,6 +28,7 @@ use lmdb_sys as ffi;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{Space, StorageError, crash};
+pub(crate) use claim::Claim;
 pub(crate) use txn::{ReadTxn, Scan, WriteTxn};
 
 /// The least key length LMDB must allow: what fits a page twice.
@@ -48,6 +53,7 @@ pub(crate) struct TreeOptions {
 pub(crate) struct Tree {
     env: *mut ffi::MDB_env,
     dir: PathBuf,
+    claim: Claim,
     group: u64,
     generation: u64,
     rows: [ffi::MDB_dbi; Space::COUNT],
@@ -73,20 +79,22 @@ unsafe impl Send for Tree {}
 unsafe impl Sync for Tree {}
 
 impl Tree {
-    /// Opens the environment in the folder `dir`.
+    /// Opens the environment in the claimed folder.
     pub(crate) fn open(
-        dir: &Path,
+        claim: Claim,
         group: u64,
         generation: u64,
         options: TreeOptions,
     ) -> Result<Arc<Self>, StorageError> {
+        let dir = claim.dir().to_owned();
         let name = CString::new(dir.as_os_str().as_bytes()).map_err(|_| StorageError::Invalid {
             what: "tree folder",
             reason: "its name holds a zero".into(),
         })?;
         let mut tree = Self {
             env: ptr::null_mut(),
-            dir: dir.to_owned(),
+            dir,
+            claim,
             group,
             generation,
             rows: [0; Space::COUNT],
@@ -154,6 +162,11 @@ impl Tree {
         self.rows.copy_from_slice(&handles[..Space::COUNT]);
         self.meta = handles[Space::COUNT];
         Ok(())
+    }
+
+    /// The folder was unlinked: another tree may take its name while this one is still read.
+    pub(crate) fn release(&self) {
+        self.claim.release();
     }
 
     pub(crate) fn dir(&self) -> &Path {
