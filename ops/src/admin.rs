@@ -18,6 +18,7 @@ use axum::routing::{get, post};
 use tokio::sync::watch;
 use tombolo_group::{Host, Net};
 use tombolo_item::RegionId;
+use tombolo_memds::Memds;
 
 use crate::dev::faults::{Cuts, SECRET_HEADER};
 use crate::error::{Context, Result};
@@ -28,7 +29,8 @@ use crate::metrics;
 #[repr(u8)]
 pub enum Phase {
     Starting = 0,
-    /// Everything is wired; it becomes ready once each of its groups has a leader.
+    /// Everything is wired; it becomes ready once each of its groups has a leader and it knows a node
+    /// of every zone.
     Wired = 1,
     /// Ready, and it stays so: a group that loses its leader does not take the node's others away.
     Ready = 2,
@@ -38,20 +40,20 @@ pub enum Phase {
 /// What the admin port knows of its node.
 pub struct Health {
     phase: AtomicU8,
-    host: std::sync::OnceLock<Host>,
+    parts: std::sync::OnceLock<(Host, Memds)>,
 }
 
 impl Health {
     pub fn new() -> Arc<Health> {
         Arc::new(Health {
             phase: AtomicU8::new(Phase::Starting as u8),
-            host: std::sync::OnceLock::new(),
+            parts: std::sync::OnceLock::new(),
         })
     }
 
     /// Everything is wired.
-    pub fn wired(&self, host: Host) {
-        let _ = self.host.set(host);
+    pub fn wired(&self, host: Host, memds: Memds) {
+        let _ = self.parts.set((host, memds));
         self.phase.store(Phase::Wired as u8, Ordering::Release);
     }
 
@@ -69,7 +71,8 @@ impl Health {
             p if p == Phase::Stopping as u8 => return Err("stopping".into()),
             _ => return Err("starting".into()),
         }
-        let groups = self.host.get().map(Host::groups).unwrap_or_default();
+        let Some((host, memds)) = self.parts.get() else { return Err("starting".into()) };
+        let groups = host.groups();
         let leaderless: Vec<String> = groups
             .iter()
             .filter(|group| group.leader.is_none())
@@ -78,6 +81,8 @@ impl Health {
         if !leaderless.is_empty() {
             return Err(leaderless.join("\n"));
         }
+        // So that who waits for the region to be ready can make tables in it.
+        memds.placeable().map_err(|error| error.to_string())?;
         let (wired, ready) = (Phase::Wired as u8, Phase::Ready as u8);
         if self.phase.compare_exchange(wired, ready, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             metrics::NODE_READY.set(1);

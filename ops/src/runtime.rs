@@ -85,7 +85,7 @@ impl NodeRuntime {
         };
         node.start_roles(&stopped)?;
         node.watch_disk();
-        health.wired(host);
+        health.wired(host, node.memds.clone());
         tracing::info!(grpc = %node.config.listen_grpc, admin = %node.config.listen_admin, "wired");
         Ok(node)
     }

@@ -37,7 +37,9 @@ impl Memds {
     /// [`Memds::wait_active`].
     pub async fn create_table(&self, spec: TableSpec) -> Result<Arc<TableInfo>, CatalogError> {
         let info = self.info_of(spec)?;
-        self.candidates(&self.0.directory.load())?;
+        // A region that has just come up: its last nodes announce themselves in a moment.
+        self.until(|directory| self.candidates(directory).is_ok()).await;
+        self.placeable()?;
         let here = self.node().region;
         let others: Vec<RegionId> =
             info.regions.iter().copied().filter(|region| *region != here).collect();
@@ -212,6 +214,11 @@ impl Memds {
         let written = futures::stream::iter(written).buffer_unordered(32);
         written.try_collect::<Vec<()>>().await?;
         Ok(())
+    }
+
+    /// Whether a table could be made now: every zone has a node that takes replicas.
+    pub fn placeable(&self) -> Result<(), CatalogError> {
+        self.candidates(&self.0.directory.load()).map(|_| ())
     }
 
     /// Nodes that can take replicas; an error while a zone has none.
