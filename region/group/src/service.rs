@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 /// The order of the variants is wire format.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Ask {
-    Write(WriteRequest),
+    Write(Box<WriteRequest>),
     Read(ReadRequest),
     Range(RangeRequest),
     Confirm(GroupId, tombolo_storage::Confirmed),
@@ -45,8 +45,17 @@ pub(crate) enum Tell {
     Digest(DigestResponse),
     Closed(Hlc),
     Status(Box<GroupStatus>),
-    Changes { records: Vec<(u64, Bytes)>, oldest_seq: u64, head_seq: u64 },
-    SnapshotOpened { id: u64, index: u64, term: u64, conf: Bytes },
+    Changes {
+        records: Vec<(u64, Bytes)>,
+        oldest_seq: u64,
+        head_seq: u64,
+    },
+    SnapshotOpened {
+        id: u64,
+        index: u64,
+        term: u64,
+        conf: Bytes,
+    },
     /// Empty: the end.
     SnapshotChunk(Bytes),
 }
@@ -81,7 +90,7 @@ impl Service for GroupService {
 
 async fn answer(host: Host, ask: Ask) -> Result<Tell, GroupError> {
     Ok(match ask {
-        Ask::Write(request) => Tell::Write(host.write(request).await?),
+        Ask::Write(request) => Tell::Write(host.write(*request).await?),
         Ask::Read(request) => Tell::Read(host.read(request).await?),
         Ask::Range(request) => Tell::Range(host.range(request).await?),
         Ask::Confirm(group, confirmed) => {

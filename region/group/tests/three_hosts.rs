@@ -1,5 +1,7 @@
 //! Three hosts in one process, over real sockets with mutual TLS and on real disks.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;

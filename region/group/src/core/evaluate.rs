@@ -153,10 +153,8 @@ impl<M: Machine> GroupCore<M> {
                 }
                 Err(error) => out.answers.push((ticket, Err(error))),
             }
-            if draft.as_ref().is_some_and(|d| d.bytes >= BATCH_BYTES) {
-                if let Some(full) = draft.take() {
-                    self.propose(now, full, out);
-                }
+            if let Some(full) = draft.take_if(|d| d.bytes >= BATCH_BYTES) {
+                self.propose(now, full, out);
             }
         }
         if let Some(rest) = draft {
@@ -182,8 +180,7 @@ impl<M: Machine> GroupCore<M> {
         if draft.records.is_empty() {
             return;
         }
-        let mut entry = Entry::default();
-        entry.data = encode_batch(&draft.records);
+        let entry = Entry { data: encode_batch(&draft.records), ..Entry::default() };
         let mut m = Message::default();
         m.set_msg_type(MessageType::MsgPropose);
         m.from = self.settings.node.0;
@@ -249,7 +246,7 @@ impl<M: Machine> Bench<'_, M> {
                     let why = "the leader's clock is ahead of its peers by more than the bound";
                     return Err(GroupError::ClockSkew(why.into()));
                 }
-                self.write(request)
+                self.write(*request)
             }
             Submit::Confirm(confirmed) => {
                 let mut record = self.record()?;
@@ -384,10 +381,10 @@ impl<M: Machine> Bench<'_, M> {
                 return Err(GroupError::Invalid(why.into()));
             }
         }
-        if let Some(token) = &request.token {
-            if let Some(known) = self.known(token)? {
-                return Ok(known);
-            }
+        if let Some(token) = &request.token
+            && let Some(known) = self.known(token)?
+        {
+            return Ok(known);
         }
         let bytes = match &request.op {
             WriteOp::Put { item, .. } => item.len(),

@@ -26,7 +26,7 @@ pub type Ticket = u64;
 /// Something a caller wants logged (or, for `Barrier`, proved).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submit {
-    Write(WriteRequest),
+    Write(Box<WriteRequest>),
     Confirm(Confirmed),
     Config(Box<GroupConfig>),
     Marker(u64),

@@ -26,6 +26,8 @@ mod planted;
 mod replica;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod solo;
 
 use std::sync::Arc;
 

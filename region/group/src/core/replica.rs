@@ -129,10 +129,12 @@ impl<M: Machine> GroupCore<M> {
                 applied.0
             )));
         }
-        let mut state = HardState::default();
-        state.term = hard.term;
-        state.vote = hard.vote;
-        state.commit = hard.commit.max(base.0).max(applied.0).min(last);
+        let state = HardState {
+            term: hard.term,
+            vote: hard.vote,
+            commit: hard.commit.max(base.0).max(applied.0).min(last),
+            ..HardState::default()
+        };
         let mut log = MemoryLog::new(base, state, membership.conf.clone());
         let entries: Vec<Entry> = restored.entries.into_iter().map(to_raft).collect();
         if entries.first().is_some_and(|e| e.index != base.0 + 1) {
@@ -287,20 +289,16 @@ impl<M: Machine> GroupCore<M> {
             m.commit = m.commit.min(self.raw.raft.raft_log.committed);
         }
         match m.msg_type {
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
-                if !self.may_vote(now, &m) {
-                    return;
-                }
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+                if !self.may_vote(now, &m) =>
+            {
+                return;
             }
             MessageType::MsgAppend if self.installing => return,
             MessageType::MsgHeartbeat => {
                 m.commit = m.commit.min(self.raw.raft.raft_log.last_index());
             }
-            MessageType::MsgSnapshot => {
-                if self.take_snapshot_notice(from, &m, out) {
-                    return;
-                }
-            }
+            MessageType::MsgSnapshot if self.take_snapshot_notice(from, &m, out) => return,
             MessageType::MsgTimeoutNow => {
                 let raft = &self.raw.raft;
                 if self.installing || term != raft.term || raft.leader_id != from.0 {
@@ -379,11 +377,11 @@ impl<M: Machine> GroupCore<M> {
         if m.request_snapshot != 0 {
             return;
         }
-        if let Some(progress) = raft.mut_prs().get_mut(from.0) {
-            if m.reject_hint < progress.matched {
-                progress.matched = m.reject_hint;
-                progress.become_probe();
-            }
+        if let Some(progress) = raft.mut_prs().get_mut(from.0)
+            && m.reject_hint < progress.matched
+        {
+            progress.matched = m.reject_hint;
+            progress.become_probe();
         }
     }
 

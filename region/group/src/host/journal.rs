@@ -13,7 +13,7 @@ use tombolo_storage::{StorageError, Wal, WalRecord};
 
 use super::inbox::{Cmd, Inbox};
 
-/// Bytes of unwritten batches above which the node refuses writes even if the disk is only slow.
+/// How long a full disk is left alone before the log is tried again.
 const RETRY_MS: u64 = 250;
 
 /// What is done once a batch is durable.
@@ -80,10 +80,10 @@ impl Journal {
         attempt: u64,
         result: Result<(), StorageError>,
     ) -> Progress {
-        if let Err(error) = &result {
-            if !error.is_no_space() {
-                return Progress::Fatal(error.to_string());
-            }
+        if let Err(error) = &result
+            && !error.is_no_space()
+        {
+            return Progress::Fatal(error.to_string());
         }
         if attempt != self.attempt {
             return Progress::Nothing;
@@ -106,7 +106,7 @@ impl Journal {
 
     /// Writes everything that waits again, once the pause is over.
     pub(crate) fn retry(&mut self, now_ms: u64) -> bool {
-        if !self.full_until_ms.is_some_and(|at| now_ms >= at) {
+        if self.full_until_ms.is_none_or(|at| now_ms < at) {
             return false;
         }
         self.full_until_ms = None;

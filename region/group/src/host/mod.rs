@@ -305,7 +305,7 @@ impl Host {
     /// Evaluates and replicates a write. Only on the group's leader.
     pub async fn write(&self, request: WriteRequest) -> Result<WriteResponse, GroupError> {
         let group = request.group;
-        match self.submit(group, Submit::Write(request)).await? {
+        match self.submit(group, Submit::Write(Box::new(request))).await? {
             Answer::Write(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
@@ -405,7 +405,7 @@ impl Host {
             let write = tokio::time::timeout(deadline, self.write(request));
             return write.await.unwrap_or_else(|_| Err(late()));
         }
-        match self.ask(node, Ask::Write(request), deadline).await? {
+        match self.ask(node, Ask::Write(Box::new(request)), deadline).await? {
             Tell::Write(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
@@ -613,10 +613,10 @@ impl Host {
         self.0.stopped.store(true, Ordering::SeqCst);
         self.0.inbox.push(Cmd::Stop);
         let thread = self.0.thread.lock().take();
-        if let Some(thread) = thread {
-            if tokio::task::spawn_blocking(move || thread.join()).await.is_err() {
-                tracing::error!("the host's loop did not end cleanly");
-            }
+        if let Some(thread) = thread
+            && !matches!(tokio::task::spawn_blocking(move || thread.join()).await, Ok(Ok(())))
+        {
+            tracing::error!("the host's loop did not end cleanly");
         }
         self.0.groups.write().clear();
         *self.0.readers.lock() = Readers::default();

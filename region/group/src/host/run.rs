@@ -127,11 +127,11 @@ impl Loop {
     }
 
     fn touch(&mut self, group: GroupId) {
-        if let Some(replica) = self.replicas.get_mut(&group) {
-            if !replica.dirty {
-                replica.dirty = true;
-                self.dirty.push(group);
-            }
+        if let Some(replica) = self.replicas.get_mut(&group)
+            && !replica.dirty
+        {
+            replica.dirty = true;
+            self.dirty.push(group);
         }
     }
 

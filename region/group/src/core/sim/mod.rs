@@ -17,6 +17,7 @@ mod reads_never_stale;
 mod same_seed_same_bytes;
 mod sequence_without_holes;
 
+pub(in crate::core) use model::Model;
 pub(in crate::core) use observe::{Observation, Property};
 pub(in crate::core) use world::{Settings, World};
 

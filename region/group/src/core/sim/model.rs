@@ -15,13 +15,13 @@ use uuid::Uuid;
 use crate::core::Machine;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Model {
+pub(in crate::core) struct Model {
     applied: (u64, u64),
     state: PartitionState,
     tokens: BTreeMap<(Uuid, u64), TokenResult>,
     rows: BTreeMap<RowKey, StoredRow>,
     raw: BTreeMap<(u8, RowKey), Bytes>,
-    pub(super) history: Vec<ChangeRecord>,
+    pub(in crate::core) history: Vec<ChangeRecord>,
 }
 
 impl Model {

@@ -295,10 +295,10 @@ impl World {
     fn observe_serving(&mut self, property: &mut dyn Property) -> Result<(), String> {
         let mut serving = Vec::new();
         for node in &self.nodes {
-            if let Some(core) = &node.core {
-                if node.now(self.now_ms).mono_ms < core.serves_until_ms() {
-                    serving.push((node.id, core.view().term));
-                }
+            if let Some(core) = &node.core
+                && node.now(self.now_ms).mono_ms < core.serves_until_ms()
+            {
+                serving.push((node.id, core.view().term));
             }
         }
         property.observe(self.now_ms, &Observation::Serving { nodes: &serving })
@@ -581,7 +581,7 @@ impl World {
             let request = (!read).then(|| self.write_request(op, &key, &row_key));
             property.observe(self.now_ms, &Observation::Invoked { op, key: &row_key })?;
             let submit = match &request {
-                Some(request) => Submit::Write(request.clone()),
+                Some(request) => Submit::Write(Box::new(request.clone())),
                 None => Submit::Barrier,
             };
             let op_of = Op { key: row_key.clone(), read, node, token: op, request };
@@ -679,7 +679,7 @@ impl World {
         self.next_op += 1;
         let node = self.belief;
         self.ops.insert(ticket, Op { node, ..op });
-        self.deliver(node, vec![(ticket, Submit::Write(request))], property)
+        self.deliver(node, vec![(ticket, Submit::Write(Box::new(request)))], property)
     }
 }
 
