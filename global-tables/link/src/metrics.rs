@@ -104,7 +104,7 @@ pub(crate) static VERIFY_FINDINGS: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static VERIFY_LAST_RESULT: LazyLock<IntGauge> = LazyLock::new(|| {
     register_int_gauge!(
         "tombolo_verify_last_result",
-        "1 when the last verification that this node ran found all copies equal, 0 when not"
+        "0 when the last verification that this node ran found copies that differ, else 1"
     )
     .expect(DECLARED)
 });
@@ -138,6 +138,7 @@ pub(crate) fn declare() {
     LazyLock::force(&ACTIVE);
     LazyLock::force(&CONFIRMATIONS);
     LazyLock::force(&VERIFY_FINDINGS);
-    LazyLock::force(&VERIFY_LAST_RESULT);
+    // Nothing was found that differs until something is.
+    VERIFY_LAST_RESULT.set(1);
     LazyLock::force(&VERIFY_DURATION);
 }

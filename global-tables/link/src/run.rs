@@ -161,15 +161,17 @@ async fn supervise(
 ) {
     let name = format!("link/{}/{}", table.id, region.id);
     let me = deps.memds.node().id;
-    let nodes = deps.memds.nodes();
-    let rank = rank(&name, me, nodes.iter().filter(|n| n.region == here).map(|n| n.id));
-    let mut pause = RANK_PAUSE * rank;
+    let place = || {
+        let nodes = deps.memds.nodes();
+        RANK_PAUSE * rank(&name, me, nodes.iter().filter(|n| n.region == here).map(|n| n.id))
+    };
+    let mut pause = place();
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = until(&mut shutdown) => return,
         }
-        pause = LEASE_EVERY + RANK_PAUSE * rank;
+        pause = LEASE_EVERY + place();
         let lease = match deps.memds.lease(&name, deps.settings.lease()).await {
             Ok(Some(lease)) => lease,
             Ok(None) => continue,
