@@ -28,7 +28,11 @@ use crate::stamp::{Hlc, Stamp};
 
 pub const VERSION: u8 = 1;
 const WHAT: &str = "change record";
-const FIXED_BYTES: usize = 160;
+/// Everything but stamp replaced, transaction, and what has a length of its own.
+const FIXED_BYTES: usize = 84 + CHECKSUM_BYTES;
+const CHECKSUM_BYTES: usize = 4;
+const TRANSACTION_BYTES: usize = 20;
+const LENGTH_BYTES: usize = 4;
 
 /// Who wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,11 +110,23 @@ pub fn chain_hash(canonical: &[u8]) -> u64 {
 }
 
 impl ChangeRecord {
+    fn encoded_len(&self) -> usize {
+        let key = self.key.encoded_len();
+        let variable = [self.row_key.0.len(), self.merge_state.len(), self.ext.len()];
+        let images = [&self.new, &self.old].into_iter().flatten().map(Bytes::len);
+        let lengths = variable.into_iter().chain(images).map(|len| LENGTH_BYTES + len);
+        FIXED_BYTES
+            + self.replaced.map_or(0, |_| Stamp::BYTES)
+            + self.transaction.map_or(0, |_| TRANSACTION_BYTES)
+            + LENGTH_BYTES
+            + key
+            + lengths.sum::<usize>()
+    }
+
+    /// One allocation, of the exact size: every write passes here.
     pub fn encode(&self) -> Bytes {
-        let images = [&self.new, &self.old].into_iter().flatten().map(Bytes::len).sum::<usize>();
-        let key = self.key.encode();
-        let tail = key.len() + self.row_key.0.len() + self.merge_state.len() + self.ext.len();
-        let mut e = Encoder::with_capacity(FIXED_BYTES + images + tail);
+        let len = self.encoded_len();
+        let mut e = Encoder::with_capacity(len);
         e.u8(VERSION);
         let flag = |set, bit: u8| if set { bit } else { 0 };
         e.u8(flag(self.replaced.is_some(), 1)
@@ -135,7 +151,8 @@ impl ChangeRecord {
             e.raw(id.as_bytes());
             e.u32(*items);
         }
-        e.bytes(&key);
+        e.u32(u32::try_from(self.key.encoded_len()).expect("a key is shorter than 4 GiB"));
+        self.key.write(&mut e);
         e.bytes(&self.row_key.0);
         for image in [&self.new, &self.old].into_iter().flatten() {
             e.bytes(image);
@@ -143,6 +160,7 @@ impl ChangeRecord {
         e.bytes(&self.merge_state);
         e.bytes(&self.ext);
         e.checksum();
+        debug_assert_eq!(e.0.len(), len, "encoded length is computed exactly");
         e.finish()
     }
 

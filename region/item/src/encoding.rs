@@ -110,7 +110,7 @@ fn map_len(map: &BTreeMap<String, Value>) -> usize {
     varint_len(map.len() as u64) + attributes.sum::<usize>()
 }
 
-fn value_len(value: &Value) -> usize {
+pub(crate) fn value_len(value: &Value) -> usize {
     1 + match value {
         Value::S(text) => bytes_len(text.len()),
         Value::N(number) => number.encoded_len(),

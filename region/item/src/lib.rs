@@ -21,12 +21,13 @@
 //! - [`stamp`]: versions and the hybrid logical clock
 //! - [`change`]: the change record, canonical bytes and chain
 //! - [`json`]: attribute-value JSON and plain JSON
-//! - [`codec`]: how all of the above are written and read
+//! - [`codec`]: how all of the above are written and read; `depth`: how deep serde may read
 
 pub mod capacity;
 pub mod change;
 pub mod codec;
 pub mod condition;
+mod depth;
 pub mod encoding;
 pub mod ids;
 pub mod json;

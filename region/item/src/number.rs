@@ -3,6 +3,9 @@
 //!
 //! Always true: a number is kept as sign, coefficient and exponent with no trailing zero in the
 //! coefficient, so equal numbers have equal fields, bytes and text; zero has no sign.
+//!
+//! A coefficient of 38 digits fits a `u128`, so no decimal library is used: the ones measured round
+//! silently at their own limits, and reading, writing, range, order and key bytes would be ours all the same.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -131,7 +134,11 @@ impl Number {
             return Err(d.error(format!("a coefficient of {len} bytes; at most 16 are legal")));
         }
         let mut bytes = [0; 16];
-        bytes[16 - len..].copy_from_slice(d.raw(len)?);
+        let shortest = d.raw(len)?;
+        if shortest.first() == Some(&0) {
+            return Err(d.error("a coefficient has a leading zero byte"));
+        }
+        bytes[16 - len..].copy_from_slice(shortest);
         let coefficient = u128::from_be_bytes(bytes);
         let read = Self::new(head & 0x80 != 0, coefficient, exponent.into());
         let canonical = Self { negative: head & 0x80 != 0, coefficient, exponent };
@@ -395,6 +402,22 @@ mod tests {
             n.encode(&mut e);
             prop_assert_eq!(e.0.len(), n.encoded_len());
             prop_assert_eq!(Number::decode(&mut Decoder::new(&e.0, "number")), Ok(n));
+        }
+
+        /// One number, one form: whatever is accepted encodes to the same bytes.
+        #[test]
+        fn what_is_decoded_is_in_its_shortest_form(
+            minus in any::<bool>(), len in 0..18_u8, exponent in -140_i16..130,
+            coefficient in proptest::collection::vec(0..3_u8, 17),
+        ) {
+            let mut bytes = vec![u8::from(minus) << 7 | len];
+            bytes.extend(exponent.to_be_bytes());
+            bytes.extend(&coefficient[..usize::from(len).min(17)]);
+            if let Ok(number) = Number::decode(&mut Decoder::new(&bytes, "number")) {
+                let mut e = Encoder::default();
+                number.encode(&mut e);
+                prop_assert_eq!(e.0, bytes);
+            }
         }
 
         #[test]

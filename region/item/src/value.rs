@@ -13,9 +13,11 @@ use crate::number::Number;
 pub enum ItemError {
     #[error("Item size has exceeded the maximum allowed size")]
     TooLarge,
-    #[error("Nesting Levels have exceeded supported limits")]
+    #[error(
+        "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond supported limit"
+    )]
     TooDeep,
-    #[error("One or more parameter values were invalid: An {0} set  may not be empty")]
+    #[error("One or more parameter values were invalid: {}", empty_set(.0))]
     EmptySet(&'static str),
     #[error("One or more parameter values were invalid: An attribute name may not be empty")]
     EmptyName,
@@ -51,6 +53,14 @@ pub enum ItemError {
     TableNamePattern(String),
 }
 
+/// DynamoDB's own spelling, which differs by type.
+fn empty_set(kind: &str) -> String {
+    match kind {
+        "binary" => "Binary sets should not be empty".to_owned(),
+        kind => format!("An {kind} set  may not be empty"),
+    }
+}
+
 /// An attribute's value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Value {
@@ -59,8 +69,8 @@ pub enum Value {
     B(Bytes),
     Bool(bool),
     Null,
-    M(BTreeMap<String, Value>),
-    L(Vec<Value>),
+    M(#[serde(deserialize_with = "crate::depth::in_value")] BTreeMap<String, Value>),
+    L(#[serde(deserialize_with = "crate::depth::in_value")] Vec<Value>),
     Ss(BTreeSet<String>),
     Ns(BTreeSet<Number>),
     Bs(BTreeSet<Bytes>),
@@ -96,6 +106,11 @@ impl Value {
             Self::Ns(set) => set.iter().map(Number::size).sum(),
             Self::Bs(set) => set.iter().map(Bytes::len).sum(),
         }
+    }
+
+    /// As a value of its own: no empty set, no empty name, 32 levels.
+    pub fn check(&self) -> Result<(), ItemError> {
+        self.validate(0)
     }
 
     /// Checks sets, names and depth; `level` is how many lists and maps this value is in.
@@ -191,6 +206,9 @@ mod tests {
         assert_eq!(item("a", nested(32)).validate(), Ok(()));
         assert_eq!(item("a", nested(33)).validate(), Err(ItemError::TooDeep));
         assert_eq!(item("a", Value::Ss([].into())).validate(), Err(ItemError::EmptySet("string")));
+        let said = |kind| ItemError::EmptySet(kind).to_string();
+        assert!(said("number").ends_with(": An number set  may not be empty"));
+        assert!(said("binary").ends_with(": Binary sets should not be empty"));
         assert_eq!(item("", Value::Null).validate(), Err(ItemError::EmptyName));
         assert_eq!(item("a", Value::S(String::new())).validate(), Ok(()));
     }

@@ -15,6 +15,7 @@ pub fn parse_key_condition(
     substitutions: &mut Substitutions<'_>,
     schema: &KeySchema,
 ) -> Result<(Value, Option<SortCondition>), ExpressionError> {
+    substitutions.check()?;
     let condition = parse_with(KIND, text, substitutions)?;
     let mut parts = Vec::new();
     flatten(condition, &mut parts)?;

@@ -10,11 +10,14 @@ mod evaluate;
 mod key_condition;
 mod lexer;
 mod parser;
+mod reserved;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::SUBSTITUTION_BYTES;
 use crate::value::Value;
 
 pub use key_condition::parse_key_condition;
@@ -29,6 +32,14 @@ pub enum ExpressionError {
     UnusedNames(String),
     #[error("Value provided in ExpressionAttributeValues unused in expressions: keys: {{{0}}}")]
     UnusedValues(String),
+    #[error("{parameter} contains invalid key: Syntax error; key: \"{key}\"")]
+    PlaceholderName { parameter: &'static str, key: String },
+    #[error("{parameter} contains invalid value: {reason} for key {key}")]
+    PlaceholderValue { parameter: &'static str, key: String, reason: String },
+    #[error(
+        "Substitution names and values together have {0} bytes; at most {SUBSTITUTION_BYTES} are legal"
+    )]
+    SubstitutionsTooLarge(usize),
     #[error("Query condition missed key schema element: {0}")]
     MissedKey(String),
     #[error("Query key condition not supported")]
@@ -47,6 +58,21 @@ pub enum Step {
 /// A document path: an attribute's name, then steps into it. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path(pub Vec<Step>);
+
+/// As DynamoDB's errors show it: `[a, b, [1]]`.
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (i, step) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            match step {
+                Step::Attribute(name) => write!(f, "{comma}{name}")?,
+                Step::Index(index) => write!(f, "{comma}[{index}]")?,
+            }
+        }
+        f.write_str("]")
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operand {
@@ -77,9 +103,15 @@ pub enum Condition {
     Compare(Operand, Comparator, Operand),
     Between(Operand, Operand, Operand),
     In(Operand, Vec<Operand>),
-    Not(Box<Condition>),
-    And(Box<Condition>, Box<Condition>),
-    Or(Box<Condition>, Box<Condition>),
+    Not(#[serde(deserialize_with = "crate::depth::in_condition")] Box<Condition>),
+    And(
+        #[serde(deserialize_with = "crate::depth::in_condition")] Box<Condition>,
+        #[serde(deserialize_with = "crate::depth::in_condition")] Box<Condition>,
+    ),
+    Or(
+        #[serde(deserialize_with = "crate::depth::in_condition")] Box<Condition>,
+        #[serde(deserialize_with = "crate::depth::in_condition")] Box<Condition>,
+    ),
 }
 
 /// Which of a request's names and values its expressions have used. A request with several
@@ -96,6 +128,29 @@ impl<'a> Substitutions<'a> {
     /// Names are given as `#n`, values as `:v`.
     pub fn new(names: &'a BTreeMap<String, String>, values: &'a BTreeMap<String, Value>) -> Self {
         Self { names, values, used_names: BTreeSet::new(), used_values: BTreeSet::new() }
+    }
+
+    /// Placeholders are `#` or `:` and letters, digits or `_`; values are legal; all together have a
+    /// bounded size.
+    pub fn check(&self) -> Result<(), ExpressionError> {
+        let (names, values) = ("ExpressionAttributeNames", "ExpressionAttributeValues");
+        let mut bytes = 0;
+        for (key, name) in self.names {
+            check_placeholder(names, '#', key)?;
+            bytes += key.len() + name.len();
+        }
+        for (key, value) in self.values {
+            check_placeholder(values, ':', key)?;
+            value.check().map_err(|error| {
+                let (key, reason) = (key.clone(), error.to_string());
+                ExpressionError::PlaceholderValue { parameter: values, key, reason }
+            })?;
+            bytes += key.len() + value.size();
+        }
+        if bytes > SUBSTITUTION_BYTES {
+            return Err(ExpressionError::SubstitutionsTooLarge(bytes));
+        }
+        Ok(())
     }
 
     fn name(&mut self, name: &str) -> Option<&'a str> {
@@ -126,6 +181,18 @@ impl<'a> Substitutions<'a> {
             None => Ok(()),
         }
     }
+}
+
+fn check_placeholder(
+    parameter: &'static str,
+    sign: char,
+    key: &str,
+) -> Result<(), ExpressionError> {
+    let legal = key.strip_prefix(sign).is_some_and(|rest| {
+        !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    });
+    let shown = || key.chars().take(255).collect();
+    if legal { Ok(()) } else { Err(ExpressionError::PlaceholderName { parameter, key: shown() }) }
 }
 
 #[cfg(test)]

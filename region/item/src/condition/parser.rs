@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::lexer::{Kind, Lexer, Token};
+use super::reserved::is_reserved;
 use super::{Comparator, Condition, ExpressionError, Operand, Path, Step, Substitutions};
 use crate::limits::{EXPRESSION_DEPTH, EXPRESSION_OPERATORS, IN_OPERANDS, NESTING_LEVELS};
 use crate::value::Value;
@@ -14,6 +18,7 @@ pub fn parse(
     values: &BTreeMap<String, Value>,
 ) -> Result<Condition, ExpressionError> {
     let mut substitutions = Substitutions::new(names, values);
+    substitutions.check()?;
     let condition = parse_with("ConditionExpression", text, &mut substitutions)?;
     substitutions.finish()?;
     Ok(condition)
@@ -26,7 +31,7 @@ pub(super) fn parse_with(
     substitutions: &mut Substitutions<'_>,
 ) -> Result<Condition, ExpressionError> {
     let lexer = Lexer::new(kind, text)?;
-    let mut parser = Parser { lexer, at: 0, depth: 0, operators: 0, substitutions };
+    let mut parser = Parser { lexer, at: 0, depth: 0, operators: 0, group: None, substitutions };
     let condition = parser.or()?;
     match parser.peek().kind {
         Kind::End => Ok(condition),
@@ -39,8 +44,14 @@ struct Parser<'a, 's, 'v> {
     at: usize,
     depth: usize,
     operators: usize,
+    /// The first token inside the last closed parentheses, and the one after them.
+    group: Option<(usize, usize)>,
     substitutions: &'s mut Substitutions<'v>,
 }
+
+/// Functions that are conditions. `size` is an operand.
+const FUNCTIONS: [&str; 5] =
+    ["attribute_exists", "attribute_not_exists", "attribute_type", "begins_with", "contains"];
 
 type Parsed<T> = Result<T, ExpressionError>;
 
@@ -124,12 +135,37 @@ impl<'a> Parser<'a, '_, '_> {
             self.operator()?;
             return Ok(Condition::Not(Box::new(self.deeper(Self::not)?)));
         }
-        if self.symbol("(") {
-            let inner = self.deeper(Self::or)?;
-            self.expect(")")?;
-            return Ok(inner);
+        if self.peek().text != "(" || self.operand_in_parentheses() {
+            return self.predicate();
         }
-        self.predicate()
+        self.next();
+        let start = self.at;
+        let inner = self.deeper(Self::or)?;
+        // All that stood between these two was itself in parentheses.
+        let redundant = self.group == Some((start + 1, self.at));
+        self.expect(")")?;
+        if redundant {
+            return Err(self.redundant());
+        }
+        self.group = Some((start, self.at));
+        Ok(inner)
+    }
+
+    fn redundant(&self) -> ExpressionError {
+        self.lexer.invalid("The expression has redundant parentheses;")
+    }
+
+    /// Whether the parenthesis ahead encloses one operand, as in `(a) = :v`, and not a condition.
+    fn operand_in_parentheses(&mut self) -> bool {
+        let (at, operators) = (self.at, self.operators);
+        let operand = self.operand();
+        let alone = operand.is_ok() && {
+            let next = self.peek();
+            comparator(next).is_some()
+                || ["BETWEEN", "IN"].iter().any(|word| next.text.eq_ignore_ascii_case(word))
+        };
+        (self.at, self.operators) = (at, operators);
+        alone
     }
 
     fn predicate(&mut self) -> Parsed<Condition> {
@@ -144,6 +180,9 @@ impl<'a> Parser<'a, '_, '_> {
                 return Err(self.syntax());
             }
             let high = self.operand()?;
+            for operand in [&left, &low, &high] {
+                self.check_ordered("BETWEEN", operand)?;
+            }
             if let (Operand::Value(low), Operand::Value(high)) = (&low, &high) {
                 self.check_between(low, high)?;
             }
@@ -154,64 +193,80 @@ impl<'a> Parser<'a, '_, '_> {
             let mut list = vec![self.operand()?];
             while self.symbol(",") {
                 list.push(self.operand()?);
-                if list.len() > IN_OPERANDS {
-                    return Err(self.lexer.invalid(
-                        "The IN operator is provided with too many operands; number of operands: 101",
-                    ));
-                }
             }
             self.expect(")")?;
+            if list.len() > IN_OPERANDS {
+                return Err(self.lexer.invalid(format!(
+                    "The IN operator is provided with too many operands; number of operands: {}",
+                    list.len()
+                )));
+            }
             return Ok(Condition::In(left, list));
         }
         let token = self.peek();
-        let comparator = match token.text {
-            "=" => Comparator::Eq,
-            "<>" => Comparator::Ne,
-            "<" => Comparator::Lt,
-            "<=" => Comparator::Le,
-            ">" => Comparator::Gt,
-            ">=" => Comparator::Ge,
-            _ => return Err(self.syntax()),
-        };
+        let Some(comparator) = comparator(token) else { return Err(self.syntax()) };
         self.next();
         let right = self.operand()?;
+        self.check_distinct(token.text, &left, &right)?;
+        if !matches!(comparator, Comparator::Eq | Comparator::Ne) {
+            self.check_ordered(token.text, &left)?;
+            self.check_ordered(token.text, &right)?;
+        }
         Ok(Condition::Compare(left, comparator, right))
     }
 
+    /// An operand in the place where something is ordered: text, number or binary, where it is known.
+    fn check_ordered(&self, operator: &str, operand: &Operand) -> Parsed<()> {
+        match operand {
+            Operand::Value(Value::S(_) | Value::N(_) | Value::B(_)) => Ok(()),
+            Operand::Path(_) | Operand::Size(_) => Ok(()),
+            Operand::Value(value) => Err(self.wrong_type(operator, value.type_name())),
+        }
+    }
+
+    fn wrong_type(&self, operator: &str, kind: &str) -> ExpressionError {
+        self.lexer.invalid(format!(
+            "Incorrect operand type for operator or function; operator or function: {operator}, \
+             operand type: {kind}"
+        ))
+    }
+
+    /// An attribute is not compared with itself.
+    fn check_distinct(&self, operator: &str, a: &Operand, b: &Operand) -> Parsed<()> {
+        match (a, b) {
+            (Operand::Path(a), Operand::Path(b)) if a == b => Err(self.lexer.invalid(format!(
+                "The first operand must be distinct from the remaining operands for this operator \
+                 or function; operator: {operator}, first operand: {a}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     fn check_between(&self, low: &Value, high: &Value) -> Parsed<()> {
-        let kinds = (low.type_name(), high.type_name());
-        if kinds.0 != kinds.1 {
-            return Err(self.lexer.invalid(format!(
-                "The BETWEEN operator requires same data type for lower and upper bounds; \
-                 lower bound operand: AttributeValue: {{{}:..}}, upper bound operand: AttributeValue: {{{}:..}}",
-                kinds.0, kinds.1
-            )));
-        }
-        if low > high {
-            return Err(self.lexer.invalid(
-                "The BETWEEN operator requires upper bound to be greater than or equal to lower bound",
-            ));
-        }
-        Ok(())
+        let problem = if low.type_name() != high.type_name() {
+            "same data type for lower and upper bounds"
+        } else if low > high {
+            "upper bound to be greater than or equal to lower bound"
+        } else {
+            return Ok(());
+        };
+        Err(self.lexer.invalid(format!(
+            "The BETWEEN operator requires {problem}; lower bound operand: AttributeValue: {}, \
+             upper bound operand: AttributeValue: {}",
+            shown(low),
+            shown(high)
+        )))
     }
 
     /// A condition that is a function; `size` is an operand and not one.
     fn function(&mut self) -> Parsed<Option<Condition>> {
         let token = self.peek();
-        let open = self.lexer.tokens.get(self.at + 1).is_some_and(|next| next.text == "(");
-        if token.kind != Kind::Word || !open || token.text == "size" {
+        if token.kind != Kind::Word || !self.called() || token.text == "size" {
             return Ok(None);
         }
         let name = token.text;
-        let known = [
-            "attribute_exists",
-            "attribute_not_exists",
-            "attribute_type",
-            "begins_with",
-            "contains",
-        ];
-        if !known.contains(&name) {
-            if ["AND", "OR", "NOT"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
+        if !FUNCTIONS.contains(&name) {
+            if is_operator(name) {
                 return Err(self.syntax());
             }
             return Err(self.lexer.invalid(format!("Invalid function name; function: {name}")));
@@ -241,12 +296,10 @@ impl<'a> Parser<'a, '_, '_> {
         first: Option<Operand>,
         second: Option<Operand>,
     ) -> Parsed<Condition> {
-        let wrong_type = |kind: &str| {
-            self.lexer.invalid(format!(
-                "Incorrect operand type for operator or function; operator or function: {name}, \
-                 operand type: {kind}"
-            ))
-        };
+        if let (Some(a), Some(b)) = (&first, &second) {
+            self.check_distinct(name, a, b)?;
+        }
+        let wrong_type = |kind: &str| self.wrong_type(name, kind);
         match (name, first, second) {
             ("attribute_exists", Some(Operand::Path(path)), None) => Ok(Condition::Exists(path)),
             ("attribute_not_exists", Some(Operand::Path(path)), None) => {
@@ -263,13 +316,22 @@ impl<'a> Parser<'a, '_, '_> {
                 }
                 Ok(Condition::TypeIs(path, kind))
             }
-            ("begins_with", Some(a), Some(b)) => match &b {
-                Operand::Value(Value::S(_) | Value::B(_)) | Operand::Path(_) => {
-                    Ok(Condition::BeginsWith(a, b))
+            ("attribute_type", Some(Operand::Path(_)), Some(Operand::Size(_))) => {
+                Err(wrong_type("N"))
+            }
+            ("attribute_type", Some(Operand::Path(_)), _) => {
+                Err(wrong_type("{NS,SS,L,BS,N,M,B,BOOL,NULL,S}"))
+            }
+            ("begins_with", Some(a), Some(b)) => {
+                for operand in [&a, &b] {
+                    match operand {
+                        Operand::Value(Value::S(_) | Value::B(_)) | Operand::Path(_) => {}
+                        Operand::Value(value) => return Err(wrong_type(value.type_name())),
+                        Operand::Size(_) => return Err(wrong_type("N")),
+                    }
                 }
-                Operand::Value(value) => Err(wrong_type(value.type_name())),
-                Operand::Size(_) => Err(wrong_type("N")),
-            },
+                Ok(Condition::BeginsWith(a, b))
+            }
             ("contains", Some(a), Some(b)) => Ok(Condition::Contains(a, b)),
             _ => Err(self.lexer.invalid(format!(
                 "Operator or function requires a document path; operator or function: {name}"
@@ -278,6 +340,14 @@ impl<'a> Parser<'a, '_, '_> {
     }
 
     fn operand(&mut self) -> Parsed<Operand> {
+        if self.symbol("(") {
+            if self.peek().text == "(" {
+                return Err(self.redundant());
+            }
+            let operand = self.operand()?;
+            self.expect(")")?;
+            return Ok(operand);
+        }
         let token = self.peek();
         match token.kind {
             Kind::Value => {
@@ -290,19 +360,27 @@ impl<'a> Parser<'a, '_, '_> {
                     ))),
                 }
             }
-            Kind::Word
-                if token.text == "size"
-                    && self.lexer.tokens.get(self.at + 1).is_some_and(|t| t.text == "(") =>
-            {
+            Kind::Word if token.text == "size" && self.called() => {
                 self.operator()?;
                 self.at += 2;
                 let path = self.path()?;
                 self.expect(")")?;
                 Ok(Operand::Size(path))
             }
+            Kind::Word if FUNCTIONS.contains(&token.text) && self.called() => {
+                Err(self.lexer.invalid(format!(
+                    "The function is not allowed to be used this way in an expression; function: {}",
+                    token.text
+                )))
+            }
             Kind::Word | Kind::Name => self.path().map(Operand::Path),
             _ => Err(self.syntax()),
         }
+    }
+
+    /// Whether a parenthesis follows the word ahead.
+    fn called(&self) -> bool {
+        self.lexer.tokens.get(self.at + 1).is_some_and(|next| next.text == "(")
     }
 
     fn path(&mut self) -> Parsed<Path> {
@@ -347,6 +425,10 @@ impl<'a> Parser<'a, '_, '_> {
                 }
             }
             Kind::Word if is_operator(token.text) => Err(self.syntax()),
+            Kind::Word if is_reserved(token.text) => Err(self.lexer.invalid(format!(
+                "Attribute name is a reserved keyword; reserved keyword: {}",
+                token.text
+            ))),
             Kind::Word => {
                 self.next();
                 Ok(token.text.to_owned())
@@ -359,4 +441,28 @@ impl<'a> Parser<'a, '_, '_> {
 /// Words that are operators can never be bare attribute names.
 fn is_operator(word: &str) -> bool {
     ["AND", "OR", "NOT", "BETWEEN", "IN"].iter().any(|op| word.eq_ignore_ascii_case(op))
+}
+
+fn comparator(token: Token<'_>) -> Option<Comparator> {
+    Some(match token.text {
+        "=" => Comparator::Eq,
+        "<>" => Comparator::Ne,
+        "<" => Comparator::Lt,
+        "<=" => Comparator::Le,
+        ">" => Comparator::Gt,
+        ">=" => Comparator::Ge,
+        _ => return None,
+    })
+}
+
+/// A bound as DynamoDB shows it, cut where it is long.
+fn shown(value: &Value) -> String {
+    let content = match value {
+        Value::S(text) => text.clone(),
+        Value::N(number) => number.to_string(),
+        Value::B(bytes) => STANDARD.encode(bytes),
+        _ => "..".to_owned(),
+    };
+    let content: String = content.chars().take(200).collect();
+    format!("{{{}:{content}}}", value.type_name())
 }

@@ -27,6 +27,7 @@ fn values() -> BTreeMap<String, Value> {
         (":five", Value::N("5".parse().unwrap())),
         (":ten", Value::N("10.0".parse().unwrap())),
         (":N", Value::S("N".into())),
+        (":yes", Value::Bool(true)),
     ]
     .into_iter()
     .map(|(k, v)| (k.to_owned(), v))
@@ -83,7 +84,11 @@ fn conditions_hold_as_the_guide_says() {
         ("size(s) = :five", true),
         ("size(n) = :five", false),
         ("size(ss) < :five", true),
-        ("m.a = m.a", true),
+        ("m.a <> s", true),
+        ("(n) = (:ten)", true),
+        ("(n) BETWEEN :five AND (:ten)", true),
+        ("(size(s)) = :five", true),
+        ("(n = :ten AND (s = :s)) OR (s = :he)", true),
     ] {
         assert_eq!(check(text), Ok(holds), "{text}");
     }
@@ -124,8 +129,38 @@ fn errors_say_what_is_wrong_in_dynamodbs_words() {
         ),
         (
             "n BETWEEN :ten AND :five",
-            "requires upper bound to be greater than or equal to lower bound",
+            "The BETWEEN operator requires upper bound to be greater than or equal to lower bound; \
+             lower bound operand: AttributeValue: {N:10}, upper bound operand: AttributeValue: {N:5}",
         ),
+        (
+            "n BETWEEN :ten AND :s",
+            "The BETWEEN operator requires same data type for lower and upper bounds; \
+             lower bound operand: AttributeValue: {N:10}, upper bound operand: AttributeValue: {S:hello}",
+        ),
+        ("((s = :s))", "Invalid ConditionExpression: The expression has redundant parentheses;"),
+        ("s = :s AND n = ((:ten))", "The expression has redundant parentheses;"),
+        (
+            "m.l[1] <> m.l[1]",
+            "The first operand must be distinct from the remaining operands for this operator or \
+             function; operator: <>, first operand: [m, l, [1]]",
+        ),
+        ("contains(s, s)", "operator: contains, first operand: [s]"),
+        (
+            "n < :yes",
+            "Incorrect operand type for operator or function; operator or function: <, operand type: BOOL",
+        ),
+        ("begins_with(:five, s)", "operator or function: begins_with, operand type: N"),
+        (
+            "attribute_type(s, n)",
+            "operator or function: attribute_type, operand type: {NS,SS,L,BS,N,M,B,BOOL,NULL,S}",
+        ),
+        ("contains(s, :s) = :s", "Syntax error; token: \"=\""),
+        (
+            "s = contains(s, :s)",
+            "The function is not allowed to be used this way in an expression; function: contains",
+        ),
+        ("status = :s", "Attribute name is a reserved keyword; reserved keyword: status"),
+        ("m.Name = :s", "Attribute name is a reserved keyword; reserved keyword: Name"),
         ("(s = :s", "Syntax error; token: \"<EOF>\""),
         ("s = :s)", "Syntax error; token: \")\""),
         ("AND s = :s", "Syntax error; token: \"AND\""),
@@ -155,6 +190,32 @@ fn unused_names_and_values_are_errors() {
 }
 
 #[test]
+fn placeholders_are_checked_before_the_text() {
+    let none = BTreeMap::new();
+    let names = [("n".to_owned(), "x".to_owned())].into();
+    assert_eq!(
+        parse("attribute_exists(n)", &names, &none).expect_err("no #").to_string(),
+        "ExpressionAttributeNames contains invalid key: Syntax error; key: \"n\""
+    );
+    for key in ["v", ":", ":a-b", ":ä", ""] {
+        let values = [(key.to_owned(), Value::Null)].into();
+        assert_eq!(
+            parse("a = :v", &BTreeMap::new(), &values).expect_err(key).to_string(),
+            format!("ExpressionAttributeValues contains invalid key: Syntax error; key: \"{key}\"")
+        );
+    }
+    let empty = [(":v".to_owned(), Value::Bs([].into()))].into();
+    assert_eq!(
+        parse("a = :v", &BTreeMap::new(), &empty).expect_err("an empty set").to_string(),
+        "ExpressionAttributeValues contains invalid value: One or more parameter values were invalid: \
+         Binary sets should not be empty for key :v"
+    );
+    let sized = |len| [(":v".to_owned(), Value::S("x".repeat(len)))].into();
+    assert!(parse("a = :v", &BTreeMap::new(), &sized(2 * 1024 * 1024 - 2)).is_ok());
+    assert!(parse("a = :v", &BTreeMap::new(), &sized(2 * 1024 * 1024 - 1)).is_err());
+}
+
+#[test]
 fn limits_hold_on_both_sides() {
     let none = BTreeMap::new();
     let parse = |text: &str| parse(text, &none, &BTreeMap::new()).map(|_| ());
@@ -164,10 +225,12 @@ fn limits_hold_on_both_sides() {
     let pad = |n: usize| format!("{}a = b", " ".repeat(n - 5));
     assert_eq!(parse(&pad(4096)), Ok(()));
     assert!(parse(&pad(4097)).unwrap_err().to_string().contains("maximum allowed size"));
-    let nest = |n| format!("{}a = b{}", "(".repeat(n), ")".repeat(n));
-    assert_eq!(parse(&nest(128)), Ok(()));
-    assert!(parse(&nest(129)).unwrap_err().to_string().contains("nested deeper"));
-    assert!(parse(&nest(2_000)).is_err());
+    // Each NOT and each parenthesis is a level.
+    let nest = |n| format!("{}a = b{}", "NOT (".repeat(n), ")".repeat(n));
+    assert_eq!(parse(&nest(64)), Ok(()));
+    assert!(parse(&nest(65)).unwrap_err().to_string().contains("nested deeper"));
+    let parentheses = |n| format!("{}a = b{}", "(".repeat(n), ")".repeat(n));
+    assert!(parse(&parentheses(2_000)).unwrap_err().to_string().contains("nested deeper"));
     let list = |n| format!("a IN ({})", vec!["b"; n].join(","));
     assert_eq!(parse(&list(100)), Ok(()));
     assert!(parse(&list(101)).unwrap_err().to_string().contains("too many operands"));
