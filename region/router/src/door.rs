@@ -28,8 +28,9 @@ use crate::settings::RouterSettings;
 
 /// The header in which a caller states its patience.
 const GRPC_TIMEOUT: &str = "grpc-timeout";
-/// Held back from a caller's deadline, so that our answer arrives before the caller gives up.
-const ANSWER_MARGIN: Duration = Duration::from_millis(20);
+/// Held back at most from a caller's deadline, so that our answer arrives before the caller gives up;
+/// a tenth of short ones.
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 
 /// What a service knows about the request besides its message.
 #[derive(Debug, Clone)]
@@ -144,7 +145,10 @@ impl<I, S> Door<I, S> {
     fn deadline(&self, headers: &HeaderMap, now: Instant) -> Instant {
         let patience = match headers.get(GRPC_TIMEOUT).and_then(timeout) {
             None => self.layer.default_deadline,
-            Some(asked) => asked.min(self.layer.longest_deadline).saturating_sub(ANSWER_MARGIN),
+            Some(asked) => {
+                let asked = asked.min(self.layer.longest_deadline);
+                asked - (asked / 10).min(ANSWER_MARGIN)
+            }
         };
         now + patience
     }
