@@ -9,6 +9,7 @@ mod completions;
 pub mod connection;
 pub mod demo;
 mod dev;
+mod exact;
 mod fetch;
 mod item;
 mod load;

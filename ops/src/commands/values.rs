@@ -6,6 +6,7 @@ use std::io::Read;
 use tombolo_client::{Expression, WriteOptions};
 use tombolo_item::{Item, KeyAttribute, KeySchema, KeyType, Value, json};
 
+use super::exact;
 use crate::error::{Context, Failure, Result};
 use crate::output::{self, Format, columns};
 
@@ -21,10 +22,13 @@ pub(super) fn text_or_stdin(argument: &str) -> Result<String> {
 
 /// Reads an item: plain JSON, or DynamoDB JSON.
 pub(super) fn item(text: &str, dynamodb_json: bool) -> Result<Item> {
-    let json: serde_json::Value = serde_json::from_str(text)
+    let marked = exact::mark(text);
+    let json: serde_json::Value = serde_json::from_str(&marked)
         .map_err(|error| Failure::usage(format!("this is no JSON ({error}): {}", short(text))))?;
-    let read =
-        if dynamodb_json { json::item_from_json(&json) } else { json::item_from_plain(&json) };
+    let read = match dynamodb_json {
+        true => json::item_from_json(&json),
+        false => json::check_plain_numbers(text).and_then(|()| json::item_from_plain(&json)),
+    };
     read.map_err(|error| {
         let hint = match dynamodb_json {
             true => "with --dynamodb-json an item looks like {\"id\":{\"S\":\"a\"}}",
@@ -32,6 +36,7 @@ pub(super) fn item(text: &str, dynamodb_json: bool) -> Result<Item> {
         };
         Failure::usage(format!("this is no item ({error}); {hint}: {}", short(text)))
     })
+    .and_then(exact::restore)
 }
 
 fn short(text: &str) -> String {
@@ -189,6 +194,16 @@ mod tests {
         assert!(refused.message.contains("artist and year"), "{}", refused.message);
         let refused = key(&schema(), &words("Nina then"), false).expect_err("no number");
         assert!(refused.message.contains("year is a number"), "{}", refused.message);
+    }
+
+    #[test]
+    fn no_digit_of_a_number_is_lost() {
+        let text = r#"{"a":12345678901234567890123,"l":[-0.1234567890123456789,{"m":1e30}],"s":"123456789012345678\"","z":1.5}"#;
+        let read = item(text, false).unwrap();
+        let typed = r#"{"a":{"N":"12345678901234567890123"},"l":{"L":[{"N":"-0.1234567890123456789"},{"M":{"m":{"N":"1e30"}}}]},"s":{"S":"123456789012345678\""},"z":{"N":"1.5"}}"#;
+        assert_eq!(read, item(typed, true).unwrap());
+        let long = format!("{{\"a\":{}}}", "1".repeat(39));
+        assert!(item(&long, false).expect_err("39 digits").message.contains("38"));
     }
 
     #[test]
