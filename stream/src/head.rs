@@ -155,14 +155,14 @@ mod tests {
             [
                 "Nats-Expected-Last-Subject-Sequence: 3",
                 "Nats-Msg-Id: 0000000000000010:2:5",
-                "Tombolo-Checksum: CHECKSUM",
+                "Tombolo-Checksum: 988f898b53473fcd",
                 "Tombolo-First-Sequence: 5",
                 "Tombolo-Hash: ffffffffffffffff",
                 "Tombolo-Last-Sequence: 9",
                 "Tombolo-Prev-Hash: 00000000000000ab",
                 "Tombolo-Shard: 0000000000000010-2",
-                "Tombolo-Table: my.table",
                 "Tombolo-Table-Id: 00000000-0000-0000-0000-000000000007",
+                "Tombolo-Table: my.table",
                 "Tombolo-Version: 1",
             ]
         );

@@ -66,6 +66,7 @@ pub(crate) async fn last<I>(
 }
 
 /// The first message of a subject at or after a sequence number of the stream.
+#[cfg(feature = "subscriber")]
 pub(crate) async fn first_from<I>(
     stream: &Stream<I>,
     subject: &str,

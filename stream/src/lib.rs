@@ -40,7 +40,7 @@ pub mod publisher;
 #[cfg(feature = "subscriber")]
 pub mod subscriber;
 
-#[cfg(all(test, feature = "publisher"))]
+#[cfg(all(test, feature = "publisher", feature = "subscriber"))]
 mod testkit;
 
 pub use chain::Position;

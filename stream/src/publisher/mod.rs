@@ -11,7 +11,7 @@
 mod broker_check;
 mod bus;
 mod compose;
-#[cfg(test)]
+#[cfg(all(test, feature = "subscriber"))]
 pub(crate) mod for_tests;
 mod host;
 mod lag;
@@ -21,11 +21,11 @@ mod settings;
 mod shard;
 mod source;
 mod sweep;
-#[cfg(test)]
+#[cfg(all(test, feature = "subscriber"))]
 mod tests;
 
 pub use broker_check::Strength;
-#[cfg(test)]
+#[cfg(all(test, feature = "subscriber"))]
 pub(crate) use compose::compose;
 pub use settings::PublisherSettings;
 

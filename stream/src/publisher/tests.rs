@@ -4,7 +4,6 @@
 mod composing;
 mod hostile;
 mod nats;
-#[cfg(feature = "subscriber")]
 mod region;
 
 use super::for_tests::TestLeader;

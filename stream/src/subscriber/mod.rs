@@ -14,7 +14,7 @@
 mod broker;
 pub mod fetch;
 mod shard;
-#[cfg(all(test, feature = "publisher"))]
+#[cfg(all(test, feature = "publisher", feature = "subscriber"))]
 mod tests;
 mod worker;
 
