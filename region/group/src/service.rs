@@ -119,3 +119,26 @@ async fn answer(host: Host, ask: Ask) -> Result<Tell, GroupError> {
         Ask::SnapshotRead(id, at) => Tell::SnapshotChunk(host.read_snapshot(id, at).await?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_written_form() {
+        let ask = Ask::SnapshotRead(300, 1);
+        assert_eq!(encode(&ask), [1, 10, 0xac, 0x02, 1][..]);
+        let tell: Result<Tell, GroupError> = Err(GroupError::NoSuchGroup);
+        assert_eq!(encode(&tell), [1, 1, 1][..]);
+        let back: Result<Tell, GroupError> = decode(&encode(&tell)).unwrap();
+        assert_eq!(back.unwrap_err(), GroupError::NoSuchGroup);
+    }
+
+    #[test]
+    fn another_version_is_refused_by_name() {
+        let error = decode::<Ask>(&[2, 0]).unwrap_err();
+        assert!(error.contains("version 2"), "{error}");
+        assert!(decode::<Ask>(&[]).is_err());
+        assert!(decode::<Ask>(&[1, 200]).is_err());
+    }
+}

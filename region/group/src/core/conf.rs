@@ -81,3 +81,42 @@ impl Membership {
         Ok(Membership { index, conf })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_membership_has_the_written_form() {
+        let mut membership = Membership::of_voters(&[NodeId(3), NodeId(1), NodeId(3)]);
+        membership.index = 9;
+        membership.conf.learners = vec![7];
+        membership.conf.auto_leave = true;
+        let expected = [
+            &[1][..],
+            &9u64.to_be_bytes(),
+            &[2],
+            &1u64.to_be_bytes(),
+            &3u64.to_be_bytes(),
+            &[1],
+            &7u64.to_be_bytes(),
+            &[0, 0, 1],
+        ]
+        .concat();
+        assert_eq!(membership.encode(), expected);
+        assert_eq!(Membership::decode(&expected), Ok(membership));
+    }
+
+    #[test]
+    fn other_versions_and_wild_counts_are_refused() {
+        let error = Membership::decode(&[2, 0]).unwrap_err().to_string();
+        assert!(error.contains("version 2"), "{error}");
+        let mut wild = vec![1; 9];
+        wild.extend_from_slice(&[0xff, 0xff, 0x03]);
+        assert!(Membership::decode(&wild).unwrap_err().to_string().contains("members"));
+        let good = Membership::of_voters(&[NodeId(1)]).encode();
+        for cut in 0..good.len() {
+            assert!(Membership::decode(&good[..cut]).is_err());
+        }
+    }
+}

@@ -94,3 +94,41 @@ fn side(d: &mut SliceDecoder) -> Result<Side, FormatError> {
     let item = d.bytes()?;
     Ok(Side { stamp, origin, item: (!tombstone).then_some(item) })
 }
+
+#[cfg(test)]
+mod tests {
+    use tombolo_item::Hlc;
+
+    use super::*;
+
+    #[test]
+    fn a_conflict_row_has_the_written_form() {
+        let stamp = |hlc, region| Stamp { hlc: Hlc(hlc), region: RegionId(region), seq: 5 };
+        let winner = Side {
+            stamp: stamp(9, 2),
+            origin: RegionId(2),
+            item: Some(Bytes::from_static(b"new")),
+        };
+        let loser = Side { stamp: stamp(8, 1), origin: RegionId(1), item: None };
+        let row = ConflictRow { loser_is: Loser::Local, winner, loser };
+        let expected = [
+            &[1, 1, 1][..],
+            &9u64.to_be_bytes(),
+            &[0, 2],
+            &5u64.to_be_bytes(),
+            &[0, 2, 0, 0, 0, 0, 3],
+            b"new",
+            &8u64.to_be_bytes(),
+            &[0, 1],
+            &5u64.to_be_bytes(),
+            &[0, 1, 1, 0, 0, 0, 0],
+        ]
+        .concat();
+        assert_eq!(row.encode(), expected);
+        assert_eq!(ConflictRow::decode(&expected.clone().into()), Ok(row));
+        let mut other = expected;
+        other[0] = 2;
+        let error = ConflictRow::decode(&other.into()).unwrap_err().to_string();
+        assert!(error.contains("version 2"), "{error}");
+    }
+}

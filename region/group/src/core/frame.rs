@@ -308,3 +308,125 @@ fn decode_entry(d: &mut SliceDecoder) -> Result<Entry, FormatError> {
     let entry_type = EntryType::EntryNormal;
     Ok(Entry { entry_type, term, index, data, context, ..Entry::default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn raft(m: Message, sent_ms: u64) -> PeerMessage {
+        let body = PeerBody::Raft { message: Box::new(m), sent_ms };
+        PeerMessage { group: GroupId(16), body }
+    }
+
+    fn message(msg_type: MessageType) -> Message {
+        Message { msg_type, from: 1, to: 2, term: 5, ..Message::default() }
+    }
+
+    fn one_of_each() -> Vec<PeerMessage> {
+        let entry = Entry {
+            index: 8,
+            term: 5,
+            data: Bytes::from_static(b"data"),
+            context: Bytes::from_static(b"c"),
+            ..Entry::default()
+        };
+        let mut append = message(MessageType::MsgAppend);
+        (append.index, append.log_term, append.commit) = (7, 4, 6);
+        append.set_entries(vec![entry].into());
+        let mut appended = message(MessageType::MsgAppendResponse);
+        (appended.index, appended.commit, appended.reject_hint) = (300, 6, 9);
+        (appended.log_term, appended.request_snapshot, appended.reject) = (4, 2, true);
+        let mut beat = message(MessageType::MsgHeartbeat);
+        beat.commit = 6;
+        let mut beaten = message(MessageType::MsgHeartbeatResponse);
+        beaten.commit = 7;
+        let mut vote = message(MessageType::MsgRequestVote);
+        (vote.index, vote.log_term, vote.commit, vote.commit_term) = (8, 5, 6, 4);
+        vote.context = Bytes::from_static(TRANSFER);
+        let mut voted = message(MessageType::MsgRequestVoteResponse);
+        (voted.commit, voted.commit_term, voted.reject) = (6, 4, true);
+        let mut pre_vote = message(MessageType::MsgRequestPreVote);
+        (pre_vote.index, pre_vote.log_term) = (8, 5);
+        let pre_voted = message(MessageType::MsgRequestPreVoteResponse);
+        let mut snapshot = message(MessageType::MsgSnapshot);
+        let mut meta = Snapshot::default();
+        (meta.mut_metadata().index, meta.mut_metadata().term) = (99, 5);
+        meta.mut_metadata().mut_conf_state().voters = vec![1, 2];
+        snapshot.set_snapshot(meta);
+        let probe = |body| PeerMessage { group: GroupId(16), body };
+        vec![
+            raft(append, 0),
+            raft(appended, 0),
+            raft(beat, 1_234),
+            raft(beaten, 1_234),
+            raft(vote, 0),
+            raft(voted, 0),
+            raft(pre_vote, 0),
+            raft(pre_voted, 0),
+            raft(snapshot, 0),
+            raft(message(MessageType::MsgTimeoutNow), 0),
+            probe(PeerBody::Probe { term: 5 }),
+            probe(PeerBody::ProbeAnswer { term: 5, hears: true }),
+        ]
+    }
+
+    #[test]
+    fn a_frame_has_the_written_form_and_comes_back() {
+        let messages = one_of_each();
+        let bytes = encode(0x0102, &messages);
+        assert_eq!(hex(&bytes), GOLDEN);
+        let frame = decode(&bytes, NodeId(1), NodeId(2)).unwrap();
+        assert_eq!(frame, Frame { wall_ms: 0x0102, messages });
+    }
+
+    const GOLDEN: &str = concat!(
+        "0100000000000001020c010000000000000010050704060108050000000004646174610000000163",
+        "02000000000000001005ac0206090402010300000000000000100506d20904000000000000001005",
+        "07d20905000000000000001005080506040106000000000000001005060401070000000000000010",
+        "050805000000080000000000000010050000000900000000000000100563050000001e0100000000",
+        "000000000200000000000000010000000000000002000000000a0000000000000010050b00000000",
+        "00000010050c000000000000001005019bb654dc",
+    );
+
+    #[test]
+    fn what_may_not_travel_is_left_out() {
+        let mut messages = one_of_each();
+        messages.insert(0, raft(message(MessageType::MsgPropose), 0));
+        messages.insert(3, raft(message(MessageType::MsgTransferLeader), 0));
+        assert_eq!(encode(0x0102, &messages), encode(0x0102, &one_of_each()));
+    }
+
+    #[test]
+    fn any_flip_and_any_cut_is_refused() {
+        let bytes = encode(7, &one_of_each());
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&flipped.into(), NodeId(1), NodeId(2)).is_err(), "bit {bit}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(decode(&bytes.slice(..cut), NodeId(1), NodeId(2)).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn other_versions_kinds_and_counts_are_refused_by_name() {
+        let check = |at: usize, value: u8, reason: &str| {
+            let bytes = encode(7, &[raft(message(MessageType::MsgTimeoutNow), 0)]);
+            let mut changed = bytes[..bytes.len() - 4].to_vec();
+            changed[at] = value;
+            let crc = crc32c(&changed);
+            changed.extend_from_slice(&crc.to_be_bytes());
+            let error = decode(&changed.into(), NodeId(1), NodeId(2)).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        };
+        check(0, 2, "version 2");
+        check(9, 100, "100 messages do not fit");
+        check(10, 77, "unknown message kind 77");
+        check(19, 0, "without a term");
+    }
+}

@@ -42,8 +42,8 @@ pub use conflict::{ConflictRow, Loser, Side};
 pub(crate) use evaluate::stored;
 pub use event::{Answer, Event, Note, Now, Output, Submit, Ticket};
 pub use lease::{LEASE_MS, PROMISE_MS};
-pub(crate) use replica::first_conf;
 pub use replica::{CoreSettings, GroupCore, Restored, View};
+pub(crate) use replica::{first_conf, voters_of};
 
 /// What committed entries are applied to and reads come from: a partition, or a model of one.
 pub trait Machine {

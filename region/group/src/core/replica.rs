@@ -78,6 +78,8 @@ struct Unpersisted {
     number: u64,
     /// Needs the disk itself (else it only waits for those before it).
     writes: bool,
+    /// Brings a new term or vote.
+    votes: bool,
     messages: Vec<PeerMessage>,
     to: Vec<NodeId>,
 }
@@ -415,6 +417,11 @@ impl<M: Machine> GroupCore<M> {
         self.installing && index >= committed && index > self.machine.applied().0
     }
 
+    /// A snapshot is being pulled or made durable.
+    pub fn is_installing(&self) -> bool {
+        self.installing
+    }
+
     fn on_installed(
         &mut self,
         leader: NodeId,
@@ -667,6 +674,7 @@ impl<M: Machine> GroupCore<M> {
         let entries = ready.take_entries();
         let hard = self.hard_state();
         let owes_state = ready.must_sync() || !entries.is_empty();
+        let votes = (hard.term, hard.vote) != (self.written.term, self.written.vote);
         for entry in &entries {
             let entry = from_raft(entry);
             out.records.push(WalRecord::Entry { group: self.group, entry });
@@ -680,10 +688,17 @@ impl<M: Machine> GroupCore<M> {
         let number = ready.number();
         let messages = ready.take_persisted_messages();
         let (mut to, mut held) = (Vec::new(), Vec::new());
+        // That a leader is heard does not wait for its entries, only for the term it leads in.
+        let term_is_durable = !votes && self.unpersisted.iter().all(|u| !u.votes);
         for m in messages {
-            if let Some((node, message)) = self.outgoing(now, m) {
-                to.push(node);
-                held.push(message);
+            let at_once = term_is_durable && m.msg_type == MessageType::MsgHeartbeatResponse;
+            match self.outgoing(now, m) {
+                Some(send) if at_once => out.sends.push(send),
+                Some((node, message)) => {
+                    to.push(node);
+                    held.push(message);
+                }
+                None => {}
             }
         }
         self.raw.advance_append_async(ready);
@@ -692,7 +707,7 @@ impl<M: Machine> GroupCore<M> {
             out.persists.push((self.group, number));
         }
         if writes || !self.unpersisted.is_empty() {
-            self.unpersisted.push_back(Unpersisted { number, writes, messages: held, to });
+            self.unpersisted.push_back(Unpersisted { number, writes, votes, messages: held, to });
         } else {
             out.sends.extend(to.into_iter().zip(held));
             self.raw.on_persist_ready(number);
@@ -920,6 +935,23 @@ impl<M: Machine> GroupCore<M> {
         records
     }
 
+    /// What a replica starts over with when its rows are lost: it keeps its vote and forgets its log,
+    /// so it elects nobody who knows more before a leader has filled it again.
+    pub fn start_over(
+        conf: Bytes,
+        hard_state: tombolo_storage::HardState,
+        generation: u64,
+    ) -> Restored {
+        let base = LogBase { index: 0, term: 0, generation, conf };
+        let hard_state = tombolo_storage::HardState { commit: 0, ..hard_state };
+        Restored { base, hard_state, entries: Vec::new() }
+    }
+
+    /// Term and vote as they were last written.
+    pub fn written(&self) -> tombolo_storage::HardState {
+        self.written
+    }
+
     /// The term of an entry that is still in memory.
     pub fn term_at(&self, index: u64) -> Option<u64> {
         self.raw.store().term_at(index)
@@ -944,6 +976,11 @@ fn from_raft(entry: &Entry) -> LogEntry {
         data: entry.data.clone(),
         context: entry.context.clone(),
     }
+}
+
+/// The voters in an encoded membership; none if it cannot be read.
+pub(crate) fn voters_of(conf: &[u8]) -> Vec<NodeId> {
+    Membership::decode(conf).map(|m| m.voters()).unwrap_or_default()
 }
 
 /// The membership that a fresh group starts from.

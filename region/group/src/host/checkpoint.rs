@@ -46,6 +46,7 @@ struct Queue {
 pub(super) struct Pool {
     queue: Mutex<Queue>,
     wake: Condvar,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
 impl Pool {
@@ -57,10 +58,11 @@ impl Pool {
         let pool = Arc::new(Pool::default());
         for _ in 0..threads.max(1) {
             let (mine, inbox) = (pool.clone(), inbox.clone());
-            std::thread::Builder::new()
+            let thread = std::thread::Builder::new()
                 .name("checkpoint".into())
                 .spawn(move || mine.work(region, &inbox))
                 .map_err(|source| HostError::Thread { name: "checkpoint", source })?;
+            pool.threads.lock().push(thread);
         }
         Ok(pool)
     }
@@ -75,6 +77,16 @@ impl Pool {
         queue.stopped = true;
         queue.jobs.clear();
         self.wake.notify_all();
+    }
+
+    /// Waits for the jobs that were running when [`Pool::stop`] was called.
+    pub(super) fn join(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a checkpoint thread panicked");
+            }
+        }
     }
 
     fn work(&self, region: RegionId, inbox: &Inbox) {

@@ -31,13 +31,43 @@ pub(crate) struct Pulled {
 }
 
 pub(crate) enum Cmd {
-    Frame { from: NodeId, frame: Frame },
-    Submit { group: GroupId, submit: Submit, reply: Reply },
-    Create { spec: GroupSpec, partition: Partition, reply: oneshot::Sender<Result<(), HostError>> },
-    Drop { group: GroupId },
-    Durable { batch: u64, attempt: u64, result: Result<(), StorageError> },
-    Checkpointed { group: GroupId, generation: u64, result: Result<Checkpoint, StorageError> },
-    Pulled { group: GroupId, result: Result<Box<Pulled>, String> },
+    Frame {
+        from: NodeId,
+        frame: Frame,
+    },
+    Submit {
+        group: GroupId,
+        submit: Submit,
+        reply: Reply,
+    },
+    Create {
+        spec: GroupSpec,
+        partition: Partition,
+        reply: oneshot::Sender<Result<(), HostError>>,
+    },
+    Drop {
+        group: GroupId,
+    },
+    /// The empty next generation of a replica whose rows are to be fetched anew.
+    Rebuild {
+        group: GroupId,
+        partition: Partition,
+        reply: oneshot::Sender<Result<(), HostError>>,
+    },
+    Durable {
+        batch: u64,
+        attempt: u64,
+        result: Result<(), StorageError>,
+    },
+    Checkpointed {
+        group: GroupId,
+        generation: u64,
+        result: Result<Checkpoint, StorageError>,
+    },
+    Pulled {
+        group: GroupId,
+        result: Result<Box<Pulled>, String>,
+    },
     HandOverAll,
     Stop,
 }

@@ -14,6 +14,7 @@ mod checkpoint;
 mod clock;
 mod inbox;
 mod journal;
+mod recover;
 mod run;
 mod shared;
 mod skew;
@@ -33,7 +34,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tombolo_item::{GroupId, Hlc, NodeId, RowKey, Shard};
 use tombolo_storage::{Changes, Confirmed, Disk, GroupConfig, Partition, Space, Wal, WalSettings};
 
-use crate::core::{Answer, CoreSettings, PROMISE_MS, Restored, Submit, frame, stored};
+use crate::core::{Answer, CoreSettings, PROMISE_MS, Submit, frame, stored};
 use crate::error::{GroupError, HostError};
 use crate::metrics;
 use crate::net::{CallError, Net, ServiceId};
@@ -156,12 +157,7 @@ impl Host {
         });
         let mut run = Loop::new(inner.clone(), core, journal);
         for (group, found) in recovered.groups {
-            let generation = found.base.generation;
-            let partition = Partition::open(&disk.replica_dir(group), generation, group)
-                .map_err(failed(format!("opening the replica of group {group}")))?;
-            let (base, hard_state, entries) = (found.base, found.hard_state, found.entries);
-            let restored = Restored { base, hard_state, entries };
-            run.admit(group, restored, partition, clock.now())?;
+            run.recover(&disk, group, found, clock.now())?;
         }
         let host = Host(inner);
         host.connect(&net);
@@ -253,6 +249,24 @@ impl Host {
             host.0.inbox.push(Cmd::Create { spec, partition, reply });
             done.await.unwrap_or(Err(HostError::Stopped))
         }
+    }
+
+    /// Throws this replica's rows and log away and lets the leader fill it again: for a copy whose
+    /// digest differs or whose rows fail their checksum. Not on the leader.
+    pub async fn rebuild(&self, group: GroupId) -> Result<(), HostError> {
+        let reason = || "there is no replica of it here".to_owned();
+        let old =
+            self.partition(group).ok_or_else(|| HostError::Spec { group, reason: reason() })?;
+        let (dir, generation) = (self.0.replica_dir(group), old.generation() + 1);
+        drop(old);
+        let create = move || Partition::create(&dir, generation, group);
+        let partition = tokio::task::spawn_blocking(create)
+            .await
+            .map_err(|_| HostError::Stopped)?
+            .map_err(failed(format!("creating the replica of group {group} anew")))?;
+        let (reply, done) = oneshot::channel();
+        self.0.inbox.push(Cmd::Rebuild { group, partition, reply });
+        done.await.unwrap_or(Err(HostError::Stopped))
     }
 
     /// Removes this node's replica of the group and its data.
@@ -618,13 +632,23 @@ impl Host {
         {
             tracing::error!("the host's loop did not end cleanly");
         }
+        let pool = self.0.pool.clone();
+        let joined = tokio::task::spawn_blocking(move || {
+            pool.stop();
+            pool.join();
+        });
+        if joined.await.is_err() {
+            tracing::error!("the checkpoint threads did not end cleanly");
+        }
         self.0.groups.write().clear();
         *self.0.readers.lock() = Readers::default();
         *self.0.disk.lock() = None;
     }
 }
 
-fn failed(attempt: impl Into<String>) -> impl FnOnce(tombolo_storage::StorageError) -> HostError {
+pub(crate) fn failed(
+    attempt: impl Into<String>,
+) -> impl FnOnce(tombolo_storage::StorageError) -> HostError {
     let attempt = attempt.into();
     move |source| HostError::Storage { attempt, source }
 }

@@ -54,7 +54,7 @@ pub(super) struct Replica {
 pub(super) struct Loop {
     inner: Arc<Inner>,
     settings: CoreSettings,
-    journal: Journal,
+    pub(super) journal: Journal,
     replicas: BTreeMap<GroupId, Replica>,
     creating: BTreeMap<GroupId, Created>,
     dropping: BTreeMap<GroupId, Arc<Shared>>,
@@ -69,7 +69,6 @@ pub(super) struct Loop {
 }
 
 struct Created {
-    spec: GroupSpec,
     partition: Partition,
     restored: Restored,
     replies: Vec<tokio::sync::oneshot::Sender<Result<(), HostError>>>,
@@ -122,6 +121,9 @@ impl Loop {
             told: (false, 0),
         };
         self.replicas.insert(group, replica);
+        if self.disk_full {
+            self.step(now, group, Event::DiskFull(true));
+        }
         self.touch(group);
         Ok(())
     }
@@ -173,6 +175,7 @@ impl Loop {
             Cmd::Submit { group, submit, reply } => self.on_submit(group, submit, reply),
             Cmd::Create { spec, partition, reply } => self.on_create(spec, partition, reply),
             Cmd::Drop { group } => self.on_drop(group),
+            Cmd::Rebuild { group, partition, reply } => self.on_rebuild(group, partition, reply),
             Cmd::Durable { batch, attempt, result } => {
                 return self.on_durable(now, batch, attempt, result);
             }
@@ -341,7 +344,7 @@ impl Loop {
         }
         let restored = first_records(&spec);
         let records = records_of(group, &restored);
-        self.creating.insert(group, Created { spec, partition, restored, replies: vec![reply] });
+        self.creating.insert(group, Created { partition, restored, replies: vec![reply] });
         self.journal.append(records, vec![Ack::Created { group }]);
     }
 
@@ -349,7 +352,7 @@ impl Loop {
         let Some(created) = self.creating.remove(&group) else { return };
         let result = self.admit(group, created.restored, created.partition, now);
         if let Err(error) = &result {
-            tracing::error!(%group, spec = ?created.spec.voters, %error, "a new replica cannot run");
+            tracing::error!(%group, %error, "a new replica cannot run");
         }
         let mut result = Some(result);
         for reply in created.replies {
@@ -368,6 +371,48 @@ impl Loop {
         self.dropping.insert(group, replica.shared);
         self.journal.append(vec![WalRecord::Drop { group }], vec![Ack::Dropped { group }]);
         let _ = self.inner.events.send(HostEvent::Dropped { group });
+    }
+
+    /// The replica stops, forgets its rows and its log, and is filled by the leader again.
+    fn on_rebuild(
+        &mut self,
+        group: GroupId,
+        partition: Partition,
+        reply: tokio::sync::oneshot::Sender<Result<(), HostError>>,
+    ) {
+        let refusal = match self.replicas.get(&group) {
+            None => Some("there is no replica of it here"),
+            Some(replica) => {
+                let view = replica.core.view();
+                if view.voters.len() < 2 {
+                    Some("no other replica could fill it again")
+                } else if view.is_leader {
+                    Some("it leads; hand over first")
+                } else if replica.core.is_installing() {
+                    Some("its leader fills it already")
+                } else if replica.generation >= partition.generation() {
+                    Some("its generation moved meanwhile; try again")
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(reason) = refusal {
+            self.inner.pool.submit(Job::Discard { partition });
+            let _ = reply.send(Err(HostError::Spec { group, reason: reason.into() }));
+            return;
+        }
+        let Some(mut replica) = self.replicas.remove(&group) else { return };
+        replica.shared.set_serves_until(0);
+        replica.core.fail("the replica is rebuilt".into(), &mut self.out);
+        let (conf, written) = (replica.core.conf(), replica.core.written());
+        let restored = GroupCore::<Partition>::start_over(conf, written, partition.generation());
+        let records = records_of(group, &restored);
+        let old = Partition::clone(&replica.shared.partition.load());
+        self.inner.pool.submit(Job::Discard { partition: old });
+        let created = Created { partition, restored, replies: vec![reply] };
+        self.creating.insert(group, created);
+        self.journal.append(records, vec![Ack::Created { group }]);
     }
 
     fn on_durable(
@@ -700,7 +745,7 @@ pub(crate) fn first_records(spec: &GroupSpec) -> Restored {
     }
 }
 
-fn records_of(group: GroupId, restored: &Restored) -> Vec<WalRecord> {
+pub(super) fn records_of(group: GroupId, restored: &Restored) -> Vec<WalRecord> {
     let mut records = vec![
         WalRecord::Base { group, base: restored.base.clone() },
         WalRecord::HardState { group, state: restored.hard_state },

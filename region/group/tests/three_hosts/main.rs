@@ -2,266 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
+mod cluster;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tempfile::TempDir;
+use cluster::{Cluster, GROUP, LIMIT, assert_equal, name, now_ms, value_of};
 use tokio::time::sleep;
-use tombolo_group::net::node_san;
 use tombolo_group::*;
-use tombolo_item::{
-    GroupId, HashSecret, Item, Key, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, RegionId,
-    RowKey, StreamView, TableId, Value,
-};
-use tombolo_storage::GroupConfig;
+use tombolo_item::{GroupId, Item, KeyRange, NodeId, Value};
 use uuid::Uuid;
-
-const GROUP: GroupId = GroupId(16);
-const LIMIT: Duration = Duration::from_secs(30);
-
-struct Node {
-    settings: NetSettings,
-    dir: TempDir,
-    running: Option<(Host, Net)>,
-}
-
-struct Cluster {
-    nodes: Vec<Node>,
-    peers: Vec<Peer>,
-    tune: fn(&mut HostSettings),
-    groups: Vec<GroupSpec>,
-    session: Uuid,
-    number: AtomicU64,
-}
-
-fn schema() -> KeySchema {
-    KeySchema { partition: KeyAttribute { name: "k".into(), kind: KeyType::S }, sort: None }
-}
-
-fn spec(group: GroupId) -> GroupSpec {
-    let config = GroupConfig {
-        group,
-        table: TableId(Uuid::from_u128(7)),
-        schema: schema(),
-        secret: HashSecret([3; 16]),
-        range: KeyRange::full(),
-        epoch: 1,
-        view: Some(StreamView::NewAndOldImages),
-        regions: vec![RegionId(1)],
-        parent: None,
-        keep_log: true,
-    };
-    GroupSpec { group, config, voters: vec![NodeId(1), NodeId(2), NodeId(3)] }
-}
-
-impl Cluster {
-    async fn start(tune: fn(&mut HostSettings)) -> Cluster {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let mut nodes = Vec::new();
-        for id in 1..=3u64 {
-            let key = KeyPair::generate().unwrap();
-            let name = node_san("test", NodeId(id));
-            let cert = CertificateParams::new(vec![name]).unwrap().signed_by(&key, &ca).unwrap();
-            let settings = NetSettings {
-                node: NodeId(id),
-                region: RegionId(1),
-                zone: ["a", "b", "c"][id as usize - 1].into(),
-                listen: "127.0.0.1:0".parse().unwrap(),
-                tls: NodeTls {
-                    ca_pem: ca.pem(),
-                    cert_pem: cert.pem(),
-                    key_pem: key.serialize_pem(),
-                },
-                cluster: "test".into(),
-            };
-            nodes.push(Node { settings, dir: TempDir::new().unwrap(), running: None });
-        }
-        let mut cluster = Cluster {
-            nodes,
-            peers: Vec::new(),
-            tune,
-            groups: Vec::new(),
-            session: Uuid::new_v4(),
-            number: AtomicU64::new(1),
-        };
-        for id in 1..=3 {
-            cluster.start_node(id).await;
-        }
-        cluster
-    }
-
-    async fn start_node(&mut self, id: u64) {
-        let node = &mut self.nodes[id as usize - 1];
-        let net = Net::start(node.settings.clone()).await.unwrap();
-        // The port stays the node's own over its restarts.
-        let addr: SocketAddr = net.local_addr();
-        node.settings.listen = addr;
-        let mut settings = HostSettings::new(NodeId(id), RegionId(1), node.dir.path());
-        (self.tune)(&mut settings);
-        let host = Host::start(settings, net.clone()).unwrap();
-        node.running = Some((host, net.clone()));
-        let peer = Peer {
-            node: NodeId(id),
-            region: RegionId(1),
-            zone: node.settings.zone.clone(),
-            addr: addr.to_string(),
-        };
-        self.peers.retain(|p| p.node != NodeId(id));
-        self.peers.push(peer);
-        for (_, net) in self.nodes.iter().filter_map(|n| n.running.as_ref()) {
-            for peer in &self.peers {
-                if peer.node != net.node() {
-                    net.learn(peer.clone());
-                }
-            }
-        }
-    }
-
-    /// Stops a node without handing anything over.
-    async fn kill(&mut self, id: u64) {
-        if let Some((host, net)) = self.nodes[id as usize - 1].running.take() {
-            net.shutdown().await;
-            host.shutdown().await;
-        }
-    }
-
-    async fn create(&mut self, group: GroupId) {
-        let spec = spec(group);
-        for host in self.hosts() {
-            host.create(spec.clone()).await.unwrap();
-        }
-        self.groups.push(spec);
-    }
-
-    fn hosts(&self) -> Vec<Host> {
-        self.nodes.iter().filter_map(|n| n.running.as_ref().map(|(h, _)| h.clone())).collect()
-    }
-
-    fn host(&self, id: u64) -> Host {
-        self.nodes[id as usize - 1].running.as_ref().unwrap().0.clone()
-    }
-
-    async fn leader(&self, group: GroupId) -> u64 {
-        let begun = Instant::now();
-        loop {
-            for host in self.hosts() {
-                if let Some(status) = host.group(group) {
-                    if status.serving {
-                        return status.leader.unwrap().0;
-                    }
-                }
-            }
-            assert!(begun.elapsed() < LIMIT, "no leader: {:#?}", self.statuses(group));
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn statuses(&self, group: GroupId) -> Vec<Option<GroupStatus>> {
-        self.hosts().iter().map(|h| h.group(group)).collect()
-    }
-
-    fn put(&self, group: GroupId, key: &str, value: &str) -> WriteRequest {
-        let item = Item(BTreeMap::from([
-            ("k".to_owned(), Value::S(key.to_owned())),
-            ("v".to_owned(), Value::S(value.to_owned())),
-        ]));
-        let number = self.number.fetch_add(1, Ordering::SeqCst);
-        let token =
-            Token { session: self.session, number, lowest_unfinished: 0, issued_ms: now_ms() };
-        let (key, row_key) = name(key);
-        let op = WriteOp::Put {
-            item: item.encode(),
-            condition: None,
-            return_old: false,
-            return_on_failure: false,
-        };
-        WriteRequest { group, epoch: 1, key, row_key, op, token: Some(token) }
-    }
-
-    /// What a router does: tries every node, with one token, until one answers.
-    async fn write(&self, request: WriteRequest) -> WriteResponse {
-        let begun = Instant::now();
-        loop {
-            for host in self.hosts() {
-                if host.group(request.group).is_some_and(|s| s.is_leader) {
-                    match host.write(request.clone()).await {
-                        Ok(response) => return response,
-                        Err(error) => assert!(error.retry_helps(), "{error}"),
-                    }
-                }
-            }
-            assert!(begun.elapsed() < LIMIT, "nobody takes the write");
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    async fn read(&self, group: GroupId, key: &str) -> Option<Item> {
-        let begun = Instant::now();
-        let (_, row_key) = name(key);
-        loop {
-            for host in self.hosts() {
-                let request =
-                    ReadRequest { group, epoch: 1, row_key: row_key.clone(), strong: true };
-                match host.read(request).await {
-                    Ok(response) => return response.item.map(|i| Item::decode(&i).unwrap()),
-                    Err(error) => assert!(error.retry_helps(), "{error}"),
-                }
-            }
-            assert!(begun.elapsed() < LIMIT, "nobody reads");
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Every replica's digest at one marker.
-    async fn digests(&self, group: GroupId) -> Vec<DigestResponse> {
-        let leader = self.leader(group).await;
-        let index = self.host(leader).marker(group).await.unwrap();
-        let mut all = Vec::new();
-        for host in self.hosts() {
-            let request = DigestRequest::Buckets { range: KeyRange::full(), bits: 4 };
-            all.push(host.digest(group, index, request).await.unwrap());
-        }
-        all
-    }
-
-    async fn stop(mut self) {
-        for id in 1..=3 {
-            self.kill(id).await;
-        }
-    }
-}
-
-fn now_ms() -> u64 {
-    std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64
-}
-
-fn name(key: &str) -> (Key, RowKey) {
-    let key = Key { partition: Value::S(key.to_owned()), sort: None };
-    let row_key = schema().row_key(&HashSecret([3; 16]), &key).unwrap();
-    (key, row_key)
-}
-
-fn value_of(item: Option<Item>) -> Option<String> {
-    match item?.0.remove("v") {
-        Some(Value::S(text)) => Some(text),
-        other => panic!("not a text: {other:?}"),
-    }
-}
-
-fn assert_equal(digests: &[DigestResponse]) {
-    for digest in digests {
-        assert_eq!(digest, &digests[0]);
-        assert!(digest.findings.is_empty());
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_read_everywhere_and_survive_a_restart_of_all() {
@@ -341,11 +94,11 @@ async fn a_killed_leader_loses_no_acknowledged_write() {
                 'again: loop {
                     let now: Vec<Host> = hosts.lock().clone();
                     for host in now {
-                        if host.group(GROUP).is_some_and(|s| s.is_leader) {
-                            if let Ok(response) = host.write(request.clone()).await {
-                                acked.push((key, response.stamp));
-                                break 'again;
-                            }
+                        if host.group(GROUP).is_some_and(|s| s.is_leader)
+                            && let Ok(response) = host.write(request.clone()).await
+                        {
+                            acked.push((key, response.stamp));
+                            break 'again;
                         }
                     }
                     assert!(begun.elapsed() < LIMIT);
@@ -450,6 +203,41 @@ async fn a_follower_too_far_behind_gets_a_snapshot() {
     cluster.start_node(behind).await;
     assert_equal(&cluster.digests(GROUP).await);
     assert_eq!(value_of(cluster.read(GROUP, "after").await), Some("2".into()));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_copy_is_filled_again_by_its_leader() {
+    let mut cluster = Cluster::start(|s| s.checkpoint_age = Duration::from_millis(100)).await;
+    cluster.create(GROUP).await;
+    for n in 0..30 {
+        cluster.write(cluster.put(GROUP, &format!("key {n}"), "1")).await;
+    }
+
+    // An operator has a follower's copy rebuilt while it runs.
+    let leader = cluster.leader(GROUP).await;
+    assert!(cluster.host(leader).rebuild(GROUP).await.is_err(), "the leader's copy fills others");
+    let follower = leader % 3 + 1;
+    let before = cluster.host(follower).partition(GROUP).unwrap().generation();
+    cluster.host(follower).rebuild(GROUP).await.unwrap();
+    assert_equal(&cluster.digests(GROUP).await);
+    assert!(cluster.host(follower).partition(GROUP).unwrap().generation() > before);
+
+    // A copy whose folder was damaged while the node was down starts over by itself.
+    let begun = Instant::now();
+    let partition = cluster.host(follower).partition(GROUP).unwrap();
+    while partition.checkpointed().0 < 20 {
+        assert!(begun.elapsed() < LIMIT, "no checkpoint");
+        sleep(Duration::from_millis(20)).await;
+    }
+    let folder = partition.dir().to_owned();
+    drop(partition);
+    cluster.kill(follower).await;
+    std::fs::remove_dir_all(folder).unwrap();
+    cluster.start_node(follower).await;
+    assert_equal(&cluster.digests(GROUP).await);
+    cluster.write(cluster.put(GROUP, "after", "2")).await;
+    assert_equal(&cluster.digests(GROUP).await);
     cluster.stop().await;
 }
 
