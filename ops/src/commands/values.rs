@@ -25,10 +25,8 @@ pub(super) fn item(text: &str, dynamodb_json: bool) -> Result<Item> {
     let marked = exact::mark(text);
     let json: serde_json::Value = serde_json::from_str(&marked)
         .map_err(|error| Failure::usage(format!("this is no JSON ({error}): {}", short(text))))?;
-    let read = match dynamodb_json {
-        true => json::item_from_json(&json),
-        false => json::check_plain_numbers(text).and_then(|()| json::item_from_plain(&json)),
-    };
+    let read =
+        if dynamodb_json { json::item_from_json(&json) } else { json::item_from_plain(&json) };
     read.map_err(|error| {
         let hint = match dynamodb_json {
             true => "with --dynamodb-json an item looks like {\"id\":{\"S\":\"a\"}}",
