@@ -234,7 +234,7 @@ fn hex(key: &RowKey) -> String {
 fn unhex(text: &str) -> Result<RowKey, String> {
     let digits = text.as_bytes();
     let digit = |byte: u8| (byte as char).to_digit(16).map(|value| value as u8);
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(format!("{text:?} is not a row key in hex"));
     }
     digits
