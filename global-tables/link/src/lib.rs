@@ -18,7 +18,7 @@
 //! format and its checks (`tombolo-stream`), copying a whole table into a new region, repairing what
 //! a verification finds.
 //!
-//! In reading order: [`settings`]; `prefix`, `order`, `shard` (pure); [`checkpoint`], `wire`,
+//! In reading order: [`settings`]; `prefix`, `order`, `shard`, `progress` (pure); [`checkpoint`], `wire`,
 //! `world`; `link` (the loop), `inlet`, `source`, `target` (its ends); `serve` (the other side);
 //! `run` (which links run where); `purge`; [`verify`].
 
@@ -32,6 +32,7 @@ mod link_tests;
 mod metrics;
 mod order;
 mod prefix;
+mod progress;
 mod purge;
 mod run;
 mod serve;

@@ -25,19 +25,18 @@ use tombolo_item::{Hlc, RegionId, RowKey, Shard, Stamp, TableId};
 use tombolo_stream::Position as StreamPosition;
 use tombolo_stream::subscriber::StreamRecord;
 
-use crate::checkpoint::{Checkpoint, ShardCheckpoint};
+use crate::checkpoint::Checkpoint;
 use crate::error::LinkError;
 use crate::gauges::Gauges;
 use crate::inlet::{Arrival, InletAsk};
 use crate::order::KeyOrder;
 use crate::prefix::Position;
+use crate::progress::Progress;
 use crate::settings::LinkSettings;
 use crate::shard::{Offer, ShardState, Taken};
 use crate::wire::{Confirmation, Survey};
 use crate::world::{Change, MergeError, Source, Target};
 
-/// At most one confirmation per shard in this time: each is an entry of the source's log.
-const CONFIRM_EVERY: Duration = Duration::from_secs(1);
 /// Longest pause between two attempts to merge a record.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Before the first record of a shard.
@@ -86,22 +85,13 @@ struct Work {
     change: Change,
 }
 
-/// What of a shard is known to be durable here, and at the source.
-#[derive(Clone, Copy)]
-struct Reported {
-    saved: Position,
-    confirmed: Option<(u64, Hlc)>,
-    confirmed_at: Option<Instant>,
-    confirming: bool,
-}
-
 pub(crate) struct Link<S, T> {
     name: LinkName,
     settings: LinkSettings,
     source: Arc<S>,
     target: Arc<T>,
     shards: BTreeMap<Shard, ShardState>,
-    reported: BTreeMap<Shard, Reported>,
+    progress: Progress,
     /// Shards with records that wait for room.
     waiting: BTreeSet<Shard>,
     order: KeyOrder<RowKey, Work>,
@@ -110,14 +100,7 @@ pub(crate) struct Link<S, T> {
     tasks: JoinSet<Event>,
     refusals: mpsc::UnboundedSender<(Shard, u64, String)>,
     refused: mpsc::UnboundedReceiver<(Shard, u64, String)>,
-    checkpoint_stamp: Option<Stamp>,
-    saving: bool,
-    saved_at: Instant,
-    /// How far what other regions wrote is applied here, as of the last checkpoint.
-    closed_elsewhere: Hlc,
     surveying: bool,
-    /// The source named all its shards: what they close together is the source's.
-    complete: bool,
     troubled_at: BTreeMap<Shard, Instant>,
     gauges: Gauges,
 }
@@ -142,7 +125,7 @@ impl<S: Source, T: Target> Link<S, T> {
             source,
             target,
             shards: BTreeMap::new(),
-            reported: BTreeMap::new(),
+            progress: Progress::new(stamp, checkpoint.complete, Instant::now()),
             waiting: BTreeSet::new(),
             order: KeyOrder::new(),
             in_flight: 0,
@@ -150,12 +133,7 @@ impl<S: Source, T: Target> Link<S, T> {
             tasks: JoinSet::new(),
             refusals,
             refused,
-            checkpoint_stamp: stamp,
-            saving: false,
-            saved_at: Instant::now(),
-            closed_elsewhere: Hlc(0),
             surveying: false,
-            complete: checkpoint.complete,
             troubled_at: BTreeMap::new(),
             gauges,
         };
@@ -212,12 +190,7 @@ impl<S: Source, T: Target> Link<S, T> {
         let newest = Hlc(self.target.now_ms() << 16);
         let source = self.name.from;
         self.shards.entry(shard).or_insert_with(|| ShardState::new(source, at, newest));
-        self.reported.entry(shard).or_insert(Reported {
-            saved: at,
-            confirmed: None,
-            confirmed_at: None,
-            confirming: false,
-        });
+        self.progress.add(shard, at);
     }
 
     fn has_room(&self) -> bool {
@@ -351,24 +324,23 @@ impl<S: Source, T: Target> Link<S, T> {
                 self.surveying = false;
                 tracing::debug!(from = %self.name.from_name, %error, "no heads from the source");
             }
-            Event::Saved { result, checkpoint, closed_elsewhere } => {
-                self.saving = false;
-                match result {
-                    Ok(stamp) => self.on_saved(stamp, &checkpoint, closed_elsewhere),
-                    Err(error @ LinkError::Superseded { .. }) => return Err(error),
-                    Err(error) => {
-                        tracing::debug!(%error, "the checkpoint is not saved; trying again");
-                    }
+            Event::Saved { result, checkpoint, closed_elsewhere } => match result {
+                Ok(row) => {
+                    let now = Instant::now();
+                    self.progress.saved(row, &checkpoint, closed_elsewhere, now);
+                    self.confirm();
                 }
-            }
+                Err(error @ LinkError::Superseded { .. }) => return Err(error),
+                Err(error) => {
+                    self.progress.not_saved();
+                    tracing::debug!(%error, "the checkpoint is not saved; trying again");
+                }
+            },
             Event::Confirmed { sent, accepted } => {
-                for confirmation in sent {
-                    let Some(reported) = self.reported.get_mut(&confirmation.shard) else {
-                        continue;
-                    };
-                    reported.confirming = false;
-                    if accepted.contains(&confirmation.shard) {
-                        reported.confirmed = Some((confirmation.seq, confirmation.closed_applied));
+                for confirmation in &sent {
+                    let taken = accepted.contains(&confirmation.shard);
+                    self.progress.confirmed(confirmation, taken);
+                    if taken {
                         self.gauges.confirmations.inc();
                     }
                 }
@@ -417,7 +389,7 @@ impl<S: Source, T: Target> Link<S, T> {
 
     fn on_survey(&mut self, survey: Survey, inlet: &Inlet) {
         self.surveying = false;
-        self.complete |= survey.complete;
+        self.progress.learn_complete(survey.complete);
         for place in survey.shards {
             self.add_shard(place.shard, START);
         }
@@ -447,33 +419,15 @@ impl<S: Source, T: Target> Link<S, T> {
         self.show();
     }
 
-    /// Makes the checkpoint durable when it moved; when only closed stamps moved, now and then.
+    /// Makes the checkpoint durable when it moved.
     fn save(&mut self) {
-        if self.saving {
-            return;
-        }
-        let mut moved = self.checkpoint_stamp.is_none() && !self.shards.is_empty();
-        let mut closed = false;
-        for (shard, state) in &self.shards {
-            let saved = self.reported.get(shard).map(|reported| reported.saved);
-            moved |= saved.is_none_or(|saved| saved.seq != state.done().seq);
-            closed |= saved.is_none_or(|saved| saved.closed != state.done().closed);
-        }
-        if !(moved || closed && self.saved_at.elapsed() >= self.settings.closed()) {
+        let (closed_every, now) = (self.settings.closed(), Instant::now());
+        let due = self.progress.due_checkpoint(&self.shards, closed_every, now);
+        let Some((checkpoint, expect)) = due else {
             self.confirm();
             return;
-        }
-        self.saving = true;
-        let shard_checkpoint = |(shard, state): (&Shard, &ShardState)| {
-            let Position { seq, hash, closed } = state.done();
-            ShardCheckpoint { shard: *shard, seq, hash, closed }
-        };
-        let checkpoint = Checkpoint {
-            complete: self.complete,
-            shards: self.shards.iter().map(shard_checkpoint).collect(),
         };
         let target = self.target.clone();
-        let expect = self.checkpoint_stamp;
         self.tasks.spawn(async move {
             let result = target.save(checkpoint.clone(), expect).await;
             let closed_elsewhere = match result {
@@ -484,48 +438,9 @@ impl<S: Source, T: Target> Link<S, T> {
         });
     }
 
-    fn on_saved(&mut self, stamp: Stamp, checkpoint: &Checkpoint, closed_elsewhere: Option<Hlc>) {
-        self.checkpoint_stamp = Some(stamp);
-        self.saved_at = Instant::now();
-        self.closed_elsewhere = closed_elsewhere.unwrap_or(self.closed_elsewhere);
-        for shard in &checkpoint.shards {
-            if let Some(reported) = self.reported.get_mut(&shard.shard) {
-                reported.saved = shard.position();
-            }
-        }
-        self.confirm();
-    }
-
     /// Tells the source what the system group holds, where that says something new.
     fn confirm(&mut self) {
-        let now = Instant::now();
-        let horizon = self
-            .reported
-            .values()
-            .map(|reported| reported.saved.closed)
-            .min()
-            .filter(|_| self.complete)
-            .unwrap_or(Hlc(0))
-            .min(self.closed_elsewhere);
-        let mut by_leader: BTreeMap<_, Vec<Confirmation>> = BTreeMap::new();
-        for (shard, reported) in &mut self.reported {
-            let Some(state) = self.shards.get(shard) else { continue };
-            let Some(head) = state.head else { continue };
-            let (seq, closed) = reported.confirmed.unwrap_or((0, Hlc(0)));
-            let closed_matters = closed <= state.newest && horizon > state.newest;
-            let due = reported.saved.seq > seq || closed_matters;
-            let recent = reported.confirmed_at.is_some_and(|at| now - at < CONFIRM_EVERY);
-            if !due || recent || reported.confirming {
-                continue;
-            }
-            reported.confirming = true;
-            reported.confirmed_at = Some(now);
-            by_leader.entry(head.leader).or_default().push(Confirmation {
-                shard: *shard,
-                seq: reported.saved.seq,
-                closed_applied: horizon.max(closed),
-            });
-        }
+        let by_leader = self.progress.due_confirmations(&self.shards, Instant::now());
         for (leader, sent) in by_leader {
             let answer = self.source.confirm(leader, sent.clone());
             self.tasks.spawn(async move {

@@ -45,11 +45,13 @@ pub(super) trait Copies: Send + Sync {
         index: u64,
         request: DigestRequest,
     ) -> BoxFuture<'_, Result<DigestResponse, String>>;
-    /// Rows as the partition's leader has them now, in the order of the keys.
+    /// Rows as one replica has them now, in the order of the keys: the leader's, or, to name rows that
+    /// the leader itself may have damaged, those of the node that is named.
     fn rows(
         &self,
         region: RegionId,
         partition: &Descriptor,
+        node: Option<NodeId>,
         keys: Vec<RowKey>,
     ) -> BoxFuture<'_, Result<Vec<RowLookup>, String>>;
     fn level(&self, region: RegionId) -> BoxFuture<'_, Result<Level, String>>;

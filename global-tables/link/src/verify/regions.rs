@@ -194,7 +194,7 @@ async fn sight(
                 continue;
             }
             let found: Vec<RowLookup> =
-                match run.copies.rows(*region, &part.descriptor, keys.clone()).await {
+                match run.copies.rows(*region, &part.descriptor, None, keys.clone()).await {
                     Ok(found) => found,
                     Err(error) => {
                         let group = Some(part.descriptor.group);

@@ -271,7 +271,8 @@ async fn names_of(
     if keys.is_empty() {
         return Vec::new();
     }
-    let found = run.copies.rows(region, &part.descriptor, keys.to_vec()).await.unwrap_or_default();
+    let found = run.copies.rows(region, &part.descriptor, Some(part.node), keys.to_vec()).await;
+    let found = found.unwrap_or_default();
     let mut names: Vec<Option<serde_json::Value>> = found
         .into_iter()
         .map(|row| row.ok().flatten().and_then(|row| serde_json::from_str(&row.key).ok()))

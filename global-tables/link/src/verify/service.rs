@@ -39,6 +39,8 @@ enum Ask {
     },
     Rows {
         group: GroupId,
+        /// Any replica may answer, not only the one that leads.
+        any: bool,
         keys: Vec<RowKey>,
     },
     /// Heads of the shards the asked node leads.
@@ -99,12 +101,12 @@ async fn answer(deps: &VerifyDeps, ask: Ask) -> Result<Answer, String> {
             let index = deps.host.marker(group).await.map_err(|error| error.to_string())?;
             Answer::Marker(Marker { leader: deps.memds.node().id, index })
         }
-        Ask::Rows { group, keys } => {
+        Ask::Rows { group, any, keys } => {
             if keys.len() > ROWS_MAX {
                 return Err(format!("{} rows at once; at most {ROWS_MAX}", keys.len()));
             }
             let status = deps.host.group(group).ok_or("no replica of the group here")?;
-            if !status.serving {
+            if !any && !status.serving {
                 return Err("this replica does not lead the group now".into());
             }
             let partition = deps.host.partition(group).ok_or("no replica of the group here")?;
@@ -273,14 +275,20 @@ impl Copies for RealCopies {
         &self,
         _region: RegionId,
         partition: &Descriptor,
+        node: Option<NodeId>,
         keys: Vec<RowKey>,
     ) -> BoxFuture<'_, Result<Vec<RowLookup>, String>> {
         let partition = partition.clone();
         Box::pin(async move {
             let mut rows = Vec::with_capacity(keys.len());
             for keys in keys.chunks(ROWS_MAX) {
-                let ask = Ask::Rows { group: partition.group, keys: keys.to_vec() };
-                match self.deps.ask_leader(&partition, ask).await? {
+                let (group, any) = (partition.group, node.is_some());
+                let ask = Ask::Rows { group, any, keys: keys.to_vec() };
+                let answer = match node {
+                    Some(node) => self.deps.ask(node, ask).await,
+                    None => self.deps.ask_leader(&partition, ask).await,
+                };
+                match answer? {
                     Answer::Rows(found) if found.len() == keys.len() => rows.extend(found),
                     _ => return Err(WRONG.into()),
                 }

@@ -224,12 +224,13 @@ impl Copies for Fake {
         &self,
         region: RegionId,
         part: &Descriptor,
+        node: Option<NodeId>,
         keys: Vec<RowKey>,
     ) -> BoxFuture<'_, Result<Vec<RowLookup>, String>> {
         let world = self.0.lock();
         let (_, nodes) =
             world.regions[&region].iter().find(|(known, _)| known.group == part.group).unwrap();
-        let rows = &nodes[&part.leader.unwrap()];
+        let rows = &nodes[&node.or(part.leader).unwrap()];
         let found = keys
             .iter()
             .map(|key| match rows.get(key) {
@@ -331,6 +332,17 @@ async fn damaged_rows_are_findings_themselves_and_named_once() {
     let odd: Vec<NodeId> =
         report.replicas.iter().filter(|replica| !replica.agrees).map(|r| r.node).collect();
     assert_eq!(odd, [node]);
+}
+
+#[tokio::test]
+async fn a_row_that_the_leader_damaged_is_named_by_a_sound_copy() {
+    let mut world = world(500);
+    let key = row_key(42);
+    let (leader, rows) = world.copies(EAST, &key).remove(0);
+    rows.get_mut(&key).unwrap().damaged = true;
+    let report = check(world).await;
+    assert_eq!(kinds(&report), [(FindingKind::Corrupt, EAST, Some(leader))]);
+    assert!(report.findings[0].key.is_some(), "{:?}", report.findings);
 }
 
 #[tokio::test]
