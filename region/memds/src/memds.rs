@@ -236,7 +236,9 @@ impl Memds {
         let Some(entry) = self.entry(table) else { return Vec::new() };
         let with_leader = |slot: &Arc<Slot>| {
             let descriptor = slot.descriptor();
-            let leader = slot.leader();
+            // A copy on this node knows; else what routing learned has to do.
+            let known = self.0.host.group(slot.group).and_then(|group| group.leader);
+            let leader = known.or_else(|| slot.leader());
             if descriptor.leader == leader {
                 return descriptor;
             }
