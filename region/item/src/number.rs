@@ -357,20 +357,23 @@ mod tests {
         assert_eq!(key("0.05"), [0xc0, 0x7f, 0xfe, 51, 0]);
     }
 
+    /// Over the whole range of digits and powers, and often close together.
     fn decimal() -> impl Strategy<Value = String> {
-        (any::<bool>(), "[0-9]{1,12}", -20_i32..20).prop_map(|(minus, digits, power)| {
+        let wide = ("[0-9]{1,38}", -130_i32..=88);
+        let close = ("[0-9]{1,3}", -3_i32..3);
+        (any::<bool>(), prop_oneof![wide, close]).prop_map(|(minus, (digits, power))| {
             format!("{}{digits}E{power}", if minus { "-" } else { "" })
         })
     }
 
-    /// Compares by definition: both written with the same 40 places, as text.
+    /// Compares by definition: both written with the same 130 places, as text.
     fn compare_as_text(a: &str, b: &str) -> Ordering {
         let fixed = |text: &str| {
             let (negative, rest) = (text.starts_with('-'), text.trim_start_matches('-'));
             let (digits, power) = rest.split_once('E').expect("generated with an exponent");
             let power: i32 = power.parse().expect("a small exponent");
-            let zeros = "0".repeat((power + 20) as usize);
-            let text = format!("{:0>60}", format!("{digits}{zeros}"));
+            let zeros = "0".repeat((power + 130) as usize);
+            let text = format!("{:0>256}", format!("{digits}{zeros}"));
             (negative && text.bytes().any(|b| b != b'0'), text)
         };
         let ((a_negative, a), (b_negative, b)) = (fixed(a), fixed(b));
