@@ -13,7 +13,7 @@ use futures::future::{BoxFuture, FutureExt, join_all};
 use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tombolo_client::report::{
-    LinkStatus, StatusReport, TableDigest, VerifyEvent, VerifyFinding, VerifySummary,
+    LinkStatus, StatusReport, StreamStatus, TableDigest, VerifyEvent, VerifyFinding, VerifySummary,
 };
 use tombolo_group::{CallError, Host, Net, ServiceId};
 use tombolo_item::{NodeId, json};
@@ -49,6 +49,7 @@ impl Operations for NodeOperations {
                     || nodes.iter().any(|(id, ..)| reach.get(id).copied().unwrap_or(false));
             }
             report.links = self.links().await?;
+            report.streams = self.streams();
             Ok(report)
         }
         .boxed()
@@ -100,6 +101,30 @@ impl NodeOperations {
     async fn answers(&self, node: NodeId) -> bool {
         let called = self.net.call(node, ServiceId::Verify, Bytes::new(), REACH).await;
         matches!(called, Ok(_) | Err(CallError::Refused(_) | CallError::Overloaded(_)))
+    }
+
+    /// How far the streams of the shards that this node leads are.
+    fn streams(&self) -> Vec<StreamStatus> {
+        // A shard that is published for people and for links is as far as the slower of the two.
+        let mut slowest = BTreeMap::new();
+        for lag in tombolo_stream::shard_lags() {
+            let known = slowest.entry(lag.shard).or_insert(lag);
+            if lag.published_seq < known.published_seq {
+                *known = lag;
+            }
+        }
+        let status = slowest.into_values().map(|lag| {
+            let group = self.host.group(lag.shard.group);
+            let table = group.and_then(|group| self.memds.table(group.table));
+            StreamStatus {
+                table: table.map(|table| table.name.clone()).unwrap_or_default(),
+                shard: lag.shard,
+                published_seq: lag.published_seq,
+                head_seq: lag.head_seq,
+                state: "running".to_owned(),
+            }
+        });
+        status.collect()
     }
 
     /// How far each link into this region is, from its replicated checkpoint.

@@ -101,6 +101,15 @@ impl Cluster {
         Client::with_settings(settings).await.expect("a running region answers")
     }
 
+    /// A client of all nodes of a region but one.
+    pub async fn client_without(&self, region: usize, node: NodeId) -> Client {
+        let json = self.json();
+        let others = json.regions[region].nodes.iter().filter(|other| other.id != node.0);
+        let mut settings = ClientSettings::new(others.map(|node| node.grpc.clone()));
+        settings.request_timeout = Duration::from_secs(20);
+        Client::with_settings(settings).await.expect("a running region answers")
+    }
+
     /// A client of one node.
     pub async fn client_of(&self, region: usize, node: usize) -> Client {
         let endpoint = self.json().regions[region].nodes[node].grpc.clone();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tombolo_client::{Client, v1};
 use tonic::{Request, Response, Status};
 
-use super::{Latencies, Mix, Plan, drive, histogram, load};
+use super::{Latencies, Mix, Plan, Target, drive, histogram, load};
 use crate::error::Result;
 
 /// How long each floor is measured.
@@ -96,7 +96,7 @@ async fn echo(plan: &Plan) -> Result<Latencies> {
         .add_service(v1::items_server::ItemsServer::new(Echo::default()))
         .serve_with_incoming(incoming);
     let server = tokio::spawn(server);
-    let client = Client::connect(&[format!("http://{address}")]).await?;
+    let client = Target::Tombolo(Client::connect(&[format!("http://{address}")]).await?);
     load(&client, &Plan { items: 1, ..plan.clone() }).await?;
     let outcome = drive(&client, plan).await;
     server.abort();

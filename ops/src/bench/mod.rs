@@ -6,6 +6,7 @@
 
 mod draw;
 mod floors;
+mod target;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +18,6 @@ use hdrhistogram::Histogram;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::Serialize;
-use tombolo_client::Client;
 use tombolo_item::{Item, KeyAttribute, KeySchema, KeyType, Number, Value};
 
 use crate::error::{Failure, Result};
@@ -25,6 +25,7 @@ use crate::error::{Failure, Result};
 pub use draw::Distribution;
 use draw::Draw;
 pub use floors::{Floors, floors};
+pub use target::Target;
 
 /// How many of a hundred requests read.
 #[derive(Clone, Copy, Debug)]
@@ -149,12 +150,12 @@ fn payload(plan: &Plan) -> Bytes {
 }
 
 /// Puts every item once, as version 0.
-pub async fn load(client: &Client, plan: &Plan) -> Result {
+pub async fn load(target: &Target, plan: &Plan) -> Result {
     let next = Arc::new(AtomicU64::new(0));
     let payload = payload(plan);
     let mut tasks = tokio::task::JoinSet::new();
-    for _ in 0..plan.clients.max(32) {
-        let (client, next, payload) = (client.clone(), next.clone(), payload.clone());
+    for caller in 0..plan.clients.max(32) {
+        let (target, next, payload) = (target.clone(), next.clone(), payload.clone());
         let (table, items) = (plan.table.clone(), plan.items);
         tasks.spawn(async move {
             loop {
@@ -162,19 +163,20 @@ pub async fn load(client: &Client, plan: &Plan) -> Result {
                 if key >= items {
                     return Ok(());
                 }
-                client.put_item(&table, item_of(key, 0, &payload)).await?;
+                target.put(&table, caller, key, 0, &payload).await?;
             }
         });
     }
     while let Some(done) = tasks.join_next().await {
-        done.map_err(|e| Failure::unavailable(e.to_string()))?
-            .map_err(|e: tombolo_client::ClientError| e)?;
+        let done: std::result::Result<(), String> =
+            done.map_err(|e| Failure::unavailable(e.to_string()))?;
+        done.map_err(Failure::unavailable)?;
     }
     Ok(())
 }
 
 /// Runs the plan.
-pub async fn drive(client: &Client, plan: &Plan) -> Outcome {
+pub async fn drive(target: &Target, plan: &Plan) -> Outcome {
     let begin = Instant::now();
     let counted = begin + plan.warm_up;
     let end = counted + plan.duration;
@@ -182,7 +184,7 @@ pub async fn drive(client: &Client, plan: &Plan) -> Outcome {
     let mut tasks = tokio::task::JoinSet::new();
     for caller in 0..plan.clients {
         let caller = Caller {
-            client: client.clone(),
+            target: target.clone(),
             plan: plan.clone(),
             caller,
             payload: payload(plan),
@@ -231,7 +233,7 @@ impl Pauses {
 }
 
 struct Caller {
-    client: Client,
+    target: Target,
     plan: Plan,
     caller: u32,
     payload: Bytes,
@@ -263,14 +265,10 @@ impl Caller {
             let key = draw.next(&mut random);
             let start = Instant::now();
             if random.random_range(0..100) < self.plan.mix.read_percent {
-                let read =
-                    self.client.get_item(&self.plan.table, key_of(key), self.plan.strong).await;
-                match read {
+                match self.target.get(&self.plan.table, self.caller, key, self.plan.strong).await {
                     Ok(Some(_)) => self.record(&mut outcome.reads, start),
                     Ok(None) => *outcome.errors.entry("MissingItem".into()).or_default() += 1,
-                    Err(error) => {
-                        *outcome.errors.entry(error.reason.clone()).or_default() += 1;
-                    }
+                    Err(reason) => *outcome.errors.entry(reason).or_default() += 1,
                 }
                 continue;
             }
@@ -278,16 +276,14 @@ impl Caller {
             let key = key - key % clients + u64::from(self.caller);
             let version = attempted.entry(key).or_insert(0);
             *version += 1;
-            let item = item_of(key, *version, &self.payload);
-            match self.client.put_item(&self.plan.table, item).await {
-                Ok(_) => {
-                    outcome.acknowledged.insert(key, *version);
+            let (table, version) = (&self.plan.table, *version);
+            match self.target.put(table, self.caller, key, version, &self.payload).await {
+                Ok(()) => {
+                    outcome.acknowledged.insert(key, version);
                     self.pauses.acknowledged();
                     self.record(&mut outcome.writes, start);
                 }
-                Err(error) => {
-                    *outcome.errors.entry(error.reason.clone()).or_default() += 1;
-                }
+                Err(reason) => *outcome.errors.entry(reason).or_default() += 1,
             }
         }
         outcome
@@ -309,27 +305,27 @@ pub struct Check {
 }
 
 /// Reads every key that had an acknowledged write, strongly consistently.
-pub async fn read_back(client: &Client, plan: &Plan, outcome: &Outcome) -> Result<Check> {
+pub async fn read_back(target: &Target, plan: &Plan, outcome: &Outcome) -> Result<Check> {
     let keys: Vec<(u64, u64)> = outcome.acknowledged.iter().map(|(&k, &v)| (k, v)).collect();
     let checked = keys.len() as u64;
     let mut tasks = tokio::task::JoinSet::new();
     for part in keys.chunks(keys.len().div_ceil(32).max(1)) {
-        let (client, table, part) = (client.clone(), plan.table.clone(), part.to_vec());
+        let (target, table, part) = (target.clone(), plan.table.clone(), part.to_vec());
         tasks.spawn(async move {
             let mut lost = 0;
             for (key, acknowledged) in part {
-                let item = client.get_item(&table, key_of(key), true).await?;
-                let held = item.as_ref().and_then(|item| version_in(item));
+                let held = target.get(&table, 0, key, true).await?;
                 if held.is_none_or(|held| held < acknowledged) {
                     lost += 1;
                 }
             }
-            Ok::<u64, tombolo_client::ClientError>(lost)
+            Ok::<u64, String>(lost)
         });
     }
     let mut lost = 0;
     while let Some(done) = tasks.join_next().await {
-        lost += done.map_err(|e| Failure::unavailable(e.to_string()))??;
+        let done = done.map_err(|e| Failure::unavailable(e.to_string()))?;
+        lost += done.map_err(|reason| Failure::unavailable(format!("reading back: {reason}")))?;
     }
     Ok(Check { checked, lost })
 }

@@ -8,7 +8,7 @@ use tombolo_client::{Client, TableDefinition};
 use tombolo_item::StreamView;
 
 use super::connection::Connection;
-use crate::bench::{self, Distribution, Latencies, Mix, Plan};
+use crate::bench::{self, Distribution, Latencies, Mix, Plan, Target};
 use crate::error::{Context, Failure, Result};
 use crate::output::{self, Format};
 
@@ -65,6 +65,9 @@ pub struct Args {
     /// Also measure the floors: a bare gRPC echo of the same payload, and a bare fdatasync loop.
     #[arg(long)]
     floors: bool,
+    /// Drive these members of an etcd cluster instead, to compare.
+    #[arg(long, value_delimiter = ',', value_name = "URL")]
+    etcd: Vec<String>,
     /// Seed of the key draws.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -116,8 +119,14 @@ struct Report {
 }
 
 pub async fn run(args: Args) -> Result {
-    let client = args.connection.connect().await?;
-    make_table(&client, &args).await?;
+    let target = match args.etcd.is_empty() {
+        true => {
+            let client = args.connection.connect().await?;
+            make_table(&client, &args).await?;
+            Target::Tombolo(client)
+        }
+        false => Target::etcd(&args.etcd).await?,
+    };
     let plan = Plan {
         table: args.table.clone(),
         mix: args.workload.mix(),
@@ -133,15 +142,15 @@ pub async fn run(args: Args) -> Result {
     };
     if plan.mix.read_percent > 0 {
         output::talk(format!("loading {} items", plan.items));
-        bench::load(&client, &plan).await.context(|| "loading the items to read")?;
+        bench::load(&target, &plan).await.context(|| "loading the items to read")?;
     }
     output::talk(format!(
         "{:?}: {} callers, {} s, items of {} bytes",
         args.workload, args.clients, args.duration, args.item_bytes
     ));
-    let outcome = bench::drive(&client, &plan).await;
+    let outcome = bench::drive(&target, &plan).await;
     output::talk(format!("reading {} written keys back", outcome.acknowledged.len()));
-    let check = bench::read_back(&client, &plan, &outcome).await?;
+    let check = bench::read_back(&target, &plan, &outcome).await?;
     let floors = match args.floors {
         true => Some(bench::floors(&plan).await?),
         false => None,

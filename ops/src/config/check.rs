@@ -158,11 +158,14 @@ fn listeners(config: &NodeConfig, wrong: &mut Vec<String>) {
             wrong.push(format!("{name} and {other} are both {addr}; give each its own port"));
         }
     }
-    if config.listen_node.ip().is_unspecified() && config.advertise_host.is_none() {
-        wrong.push(format!(
-            "listen_node = {}: others cannot connect to that; set advertise_host",
-            config.listen_node
-        ));
+    for (setting, listen) in
+        [("listen_node", config.listen_node), ("listen_grpc", config.listen_grpc)]
+    {
+        if listen.ip().is_unspecified() && config.advertise_host.is_none() {
+            wrong.push(format!(
+                "{setting} = {listen}: others cannot connect to that; set advertise_host"
+            ));
+        }
     }
     let certificate = config.grpc_tls_cert.is_some();
     if certificate != config.grpc_tls_key.is_some() {

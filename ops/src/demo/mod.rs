@@ -18,7 +18,7 @@ use tombolo_item::{Item, StreamView, Value};
 use tombolo_stream::Family;
 use tombolo_stream::subscriber::{Start, SubscriberSettings, Subscription};
 
-use crate::bench::{self, Distribution, Mix, Plan};
+use crate::bench::{self, Distribution, Mix, Plan, Target};
 use crate::dev::{DevCluster, DevOptions, ports, rot};
 use crate::error::{Context, Failure, Result};
 use crate::output;
@@ -269,9 +269,13 @@ impl<'a> Demo<'a> {
             let pid = Pid::from_raw(node.pid as i32);
             pid.map_or(Ok(()), |pid| kill_process(pid, Signal::KILL))
         };
-        let (outcome, killed) = tokio::join!(bench::drive(&self.east, &plan), kill);
+        // Callers at the other nodes: a router that dies cannot tell its callers what became of a request.
+        let nodes = &json.regions[0].nodes;
+        let others = nodes.iter().filter(|other| other.id != leader.0).map(|n| n.grpc.clone());
+        let target = Target::Tombolo(Client::with_settings(ClientSettings::new(others)).await?);
+        let (outcome, killed) = tokio::join!(bench::drive(&target, &plan), kill);
         killed.context(|| format!("killing process {}", node.pid))?;
-        let check = bench::read_back(&self.east, &plan, &outcome).await?;
+        let check = bench::read_back(&target, &plan, &outcome).await?;
         let writes = outcome.writes().map_or(0.0, |writes| writes.per_second);
         tell(format!(
             "{region}/{} led and died at {writes:.0} writes/s; the longest pause was {:.2} s; errors \
@@ -283,6 +287,9 @@ impl<'a> Demo<'a> {
         tell(format!("acknowledged {}, lost {}", outcome.acknowledged_writes(), check.lost));
         if check.lost > 0 {
             return Err(Failure::negative("acknowledged writes are lost"));
+        }
+        if !outcome.errors.is_empty() {
+            return Err(Failure::negative(format!("callers saw errors: {:?}", outcome.errors)));
         }
         Ok(())
     }
