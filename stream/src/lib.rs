@@ -50,4 +50,4 @@ pub use repl::{ReplMessage, Stub};
 pub use subject::Family;
 
 #[cfg(feature = "publisher")]
-pub use publisher::{PublisherSettings, run};
+pub use publisher::{PublisherSettings, ShardLag, run, shard_lags};

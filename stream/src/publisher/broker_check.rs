@@ -9,6 +9,7 @@ use crate::metrics::{BROKER_WEAK, Weakness};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// The oldest version without known loss on plain process kills.
 pub(crate) const VERSION_MIN: (u32, u32, u32) = (2, 12, 7);
@@ -16,6 +17,7 @@ pub(crate) const VERSION_MIN: (u32, u32, u32) = (2, 12, 7);
 pub(crate) const REPLICAS_MIN: usize = 3;
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
+const RETRY: Duration = Duration::from_millis(100);
 
 /// What is known of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl Strength {
 pub(crate) async fn check(connection: &Connection, settings: &PublisherSettings) -> Strength {
     let sync_always = match settings.monitor_url.as_str() {
         "" => None,
-        url => match sync_setting(url).await {
+        url => match patient_sync_setting(url).await {
             Ok(setting) => Some(setting),
             Err(reason) => {
                 tracing::warn!(url, reason, "the NATS monitor did not tell its sync setting");
@@ -88,6 +90,17 @@ fn version_of(text: &str) -> Option<(u32, u32, u32)> {
     let mut parts = plain.split('.').map(str::parse);
     let mut next = || parts.next()?.ok();
     Some((next()?, next()?, next()?))
+}
+
+/// A server that has just started may open its monitor after its client port.
+async fn patient_sync_setting(monitor_url: &str) -> Result<bool, String> {
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    loop {
+        match sync_setting(monitor_url).await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(RETRY).await,
+            answer => return answer,
+        }
+    }
 }
 
 /// Reads `sync_always` of the server behind `http://host:port`.

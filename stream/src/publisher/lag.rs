@@ -47,6 +47,26 @@ impl Samples {
     }
 }
 
+/// How far one family of a shard's stream is, for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardLag {
+    pub shard: Shard,
+    /// `people` or `repl`.
+    pub family: &'static str,
+    /// Last sequence number that the broker acknowledged.
+    pub published_seq: u64,
+    /// Last sequence number committed.
+    pub head_seq: u64,
+}
+
+/// What this process publishes, as of the last sample.
+static LAST: Mutex<Vec<ShardLag>> = Mutex::new(Vec::new());
+
+/// The shards this node publishes; empty when it leads none, or has no publisher.
+pub fn shard_lags() -> Vec<ShardLag> {
+    LAST.lock().clone()
+}
+
 /// All shards and families this node publishes.
 #[derive(Debug, Default)]
 pub(crate) struct LagBoard {
@@ -69,6 +89,13 @@ impl LagBoard {
             let kept: BTreeSet<_> = lines.iter().map(|line| (line.shard, line.family)).collect();
             samples.retain(|key, _| kept.contains(key));
         }
+        let now_lags = lines.iter().map(|line| ShardLag {
+            shard: line.shard,
+            family: line.family,
+            published_seq: line.progress.seq(),
+            head_seq: line.head_seq,
+        });
+        *LAST.lock() = now_lags.collect();
         let mut records: BTreeMap<Shard, u64> = BTreeMap::new();
         let mut seconds = 0.0f64;
         for line in lines {

@@ -27,6 +27,7 @@ mod tests;
 pub use broker_check::Strength;
 #[cfg(all(test, feature = "subscriber"))]
 pub(crate) use compose::compose;
+pub use lag::{ShardLag, shard_lags};
 pub use settings::PublisherSettings;
 
 use crate::connect::Connection;
@@ -134,7 +135,7 @@ struct MapTables(Memds);
 
 impl sweep::Tables for MapTables {
     fn decides(&self) -> bool {
-        self.0.is_system_leader()
+        self.0.is_system_leader() && self.0.is_ready()
     }
 
     fn exists(&self, table: TableId) -> bool {

@@ -1,11 +1,13 @@
 //! What an operator sets for the publisher.
 
+use crate::connect::without_password;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 use tombolo_item::RegionId;
 
 /// Where and how this node publishes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublisherSettings {
     /// `nats://user:password@host:port` of this region's NATS.
@@ -57,5 +59,17 @@ impl Default for PublisherSettings {
             catch_up_bytes_per_second: 64 * 1024 * 1024,
             catch_up_shards: 4,
         }
+    }
+}
+
+/// The address without its password.
+impl fmt::Debug for PublisherSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublisherSettings")
+            .field("nats_url", &without_password(&self.nats_url))
+            .field("region_name", &self.region_name)
+            .field("replicas", &self.replicas)
+            .field("message_bytes_max", &self.message_bytes_max)
+            .finish_non_exhaustive()
     }
 }

@@ -19,12 +19,13 @@ mod tests;
 mod worker;
 
 use crate::chain::Position;
-use crate::connect::Connection;
+use crate::connect::{Connection, without_password};
 use crate::error::{MessageError, StreamError};
 use crate::subject::Family;
 use bytes::Bytes;
 pub use fetch::{FetchFailure, FetchMissing, Fetched};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -43,7 +44,7 @@ pub enum Start {
 }
 
 /// What to read, and from where.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SubscriberSettings {
     /// `nats://user:password@host:port`.
     pub nats_url: String,
@@ -84,6 +85,20 @@ impl SubscriberSettings {
             head_patience: Duration::from_secs(3),
             records_ahead: 1024,
         }
+    }
+}
+
+/// The address without its password.
+impl fmt::Debug for SubscriberSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriberSettings")
+            .field("nats_url", &without_password(&self.nats_url))
+            .field("region_name", &self.region_name)
+            .field("table", &self.table)
+            .field("family", &self.family)
+            .field("start", &self.start)
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
     }
 }
 

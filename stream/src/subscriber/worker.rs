@@ -28,7 +28,8 @@ use tombolo_item::Shard;
 /// How often a stream that is there is asked whether it is still the same.
 const LIFE_CHECK: Duration = Duration::from_secs(5);
 const RETRY_MIN: Duration = Duration::from_millis(20);
-const RETRY_MAX: Duration = Duration::from_secs(2);
+/// A stream that is not there yet is looked for this often; a log that does not answer, asked.
+const RETRY_MAX: Duration = Duration::from_millis(500);
 /// Records asked of a log at once.
 const FETCH_MAX: u64 = 10_000;
 

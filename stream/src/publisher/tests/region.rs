@@ -178,20 +178,38 @@ async fn what_a_region_acknowledges_comes_out_of_its_stream() {
     let mut seen = BTreeMap::new();
     let mut written = 0;
     for phase in 0..2 {
-        for _ in 0..200 {
-            put(&nodes[0], &table, written).await;
-            written += 1;
-        }
-        while seen.len() < written {
-            let record = tokio::time::timeout(Duration::from_secs(60), reader.next())
-                .await
-                .unwrap_or_else(|_| panic!("{} of {written} records came", seen.len()))
-                .expect("a record");
-            let json: serde_json::Value = serde_json::from_slice(&record.body).expect("JSON");
-            let key = json["dynamodb"]["Keys"]["id"]["S"].as_str().expect("a key").to_owned();
-            assert_eq!(json["dynamodb"]["NewImage"]["id"]["S"], key.as_str());
-            assert_eq!(seen.insert(key, record.shard), None, "twice");
-        }
+        written += 200;
+        let writes = async {
+            let mut acknowledged = BTreeMap::new();
+            for n in written - 200..written {
+                put(&nodes[0], &table, n).await;
+                acknowledged.insert(format!("key-{n}"), Instant::now());
+            }
+            acknowledged
+        };
+        let reads = async {
+            let mut arrived = BTreeMap::new();
+            while seen.len() < written {
+                let record = tokio::time::timeout(Duration::from_secs(60), reader.next())
+                    .await
+                    .unwrap_or_else(|_| panic!("{} of {written} records came", seen.len()))
+                    .expect("a record");
+                let json: serde_json::Value = serde_json::from_slice(&record.body).expect("JSON");
+                let key = json["dynamodb"]["Keys"]["id"]["S"].as_str().expect("a key").to_owned();
+                assert_eq!(json["dynamodb"]["NewImage"]["id"]["S"], key.as_str());
+                arrived.insert(key.clone(), Instant::now());
+                assert_eq!(seen.insert(key, record.shard), None, "twice");
+            }
+            arrived
+        };
+        let (acknowledged, arrived) = futures::join!(writes, reads);
+        assert!(acknowledged.keys().eq(arrived.keys()), "what was acknowledged, no less, no more");
+        let mut delays: Vec<Duration> = acknowledged
+            .iter()
+            .map(|(key, at)| arrived[key].saturating_duration_since(*at))
+            .collect();
+        delays.sort();
+        println!("ack to subscriber: p50 {:?}, p99 {:?}", delays[100], delays[198]);
         if phase == 0 {
             // Stop whoever leads most; another node publishes after it.
             let leads = |node: &Node| {
