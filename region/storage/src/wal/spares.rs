@@ -98,7 +98,8 @@ impl Spares {
         let settings = &self.shared.settings;
         let mut state = self.shared.state.lock();
         if segment.size != settings.segment_bytes || state.stock.len() > settings.spare_segments {
-            return files::remove_file(&segment.path);
+            files::remove_file(&segment.path)?;
+            return files::sync_dir(&settings.dir);
         }
         let spare = segment::spare_path(&settings.dir, state.next);
         state.next += 1;
