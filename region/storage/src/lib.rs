@@ -12,8 +12,8 @@
 //! than the log's own writer, async, retries after a failed fsync, and any cache of rows.
 //!
 //! Reading order: [`record`] (what one log entry holds), [`wal`], [`partition`] (overlay, apply,
-//! checkpoint, change window), [`sealed`], [`tree`], [`view`] and [`digest`], [`snapshot`],
-//! [`disk`], [`crash`].
+//! checkpoint, change window), [`sealed`], `tree`, [`view`] and [`digest`], [`snapshot`],
+//! [`disk`], `crash`.
 
 mod crash;
 pub mod digest;
