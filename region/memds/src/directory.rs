@@ -46,7 +46,11 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(row: Option<PartitionRow>, descriptor: Descriptor) -> Slot {
-        let leader = descriptor.leader.or(descriptor.replicas.first().copied());
+        // Until something better is known: the leader that the group itself prefers.
+        let replicas = &descriptor.replicas;
+        let preferred = (descriptor.group.0 as usize).checked_rem(replicas.len());
+        let preferred = preferred.and_then(|at| replicas.get(at).copied());
+        let leader = descriptor.leader.or(preferred);
         Slot {
             row,
             group: descriptor.group,
@@ -57,6 +61,11 @@ impl Slot {
 
     pub(crate) fn descriptor(&self) -> Arc<Descriptor> {
         self.descriptor.load_full()
+    }
+
+    /// The range epoch that requests name.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.descriptor.load().epoch
     }
 
     /// Learn a descriptor; the newest wins.
@@ -327,7 +336,7 @@ pub(crate) mod tests {
         let first =
             Directory::build(content(1, vec![table_content(1, "t", 2)]), &Directory::default());
         let slot = first.by_name("t").unwrap().slots[0].clone();
-        assert_eq!(slot.leader(), Some(NodeId(1)));
+        assert_eq!(slot.leader(), Some(NodeId(2)), "16 modulo 3");
         slot.set_leader(NodeId(3));
         let newer = Descriptor { conf_index: 9, ..(*slot.descriptor()).clone() };
         slot.learn(newer.clone());

@@ -6,10 +6,12 @@
 //! compares; whether its map was empty or complete changes neither the requests nor the answers.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use tombolo_group::Space;
+use bytes::Bytes;
+use tombolo_group::{PinnedView, Space};
 use tombolo_item::{TableId, Value};
 
 use crate::directory::{Content, Directory, TableContent};
@@ -38,17 +40,17 @@ pub(crate) async fn follow_replica(memds: Memds) {
             None => tokio::time::sleep(REBUILD_INTERVAL).await,
         }
     };
+    let mut shown = None;
     loop {
         heads.borrow_and_update();
         let begun = Instant::now();
         let reader = memds.clone();
-        match tokio::task::spawn_blocking(move || read_content(&reader)).await {
-            Ok(Ok(content)) => {
-                memds.publish(|directory| {
-                    let news = content.differs_from(directory);
-                    news.then(|| Directory::build(content, directory))
-                });
+        match tokio::task::spawn_blocking(move || read_content(&reader, shown)).await {
+            Ok(Ok(Some((content, marks)))) => {
+                shown = Some(marks);
+                memds.publish(|directory| Some(Directory::build(content, directory)));
             }
+            Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::error!(%error, "cannot read the system group's rows"),
             Err(error) => tracing::error!(%error, "reading the system group's rows ended"),
         }
@@ -60,16 +62,9 @@ pub(crate) async fn follow_replica(memds: Memds) {
     }
 }
 
-impl Content {
-    /// The rows differ; the version alone is no news.
-    fn differs_from(&self, directory: &Directory) -> bool {
-        let mut shown = directory.content();
-        shown.version = self.version;
-        *self != shown
-    }
-}
-
-fn read_content(memds: &Memds) -> Result<Content, MemdsError> {
+/// The rows of the map, decoded, unless their versions are those that `shown` is the mark of: other
+/// kinds of rows (leases, checkpoints) change much more often.
+fn read_content(memds: &Memds, shown: Option<u64>) -> Result<Option<(Content, u64)>, MemdsError> {
     let attempt = || "reading the system group's replica".to_owned();
     let partition = memds.0.host.partition(SYSTEM_GROUP).ok_or_else(|| {
         MemdsError::Unreachable { attempt: attempt(), reason: "there is none here".into() }
@@ -79,52 +74,62 @@ fn read_content(memds: &Memds) -> Result<Content, MemdsError> {
         attempt: attempt(),
         reason: error.to_string(),
     })?;
-    let mut content = Content { version: view.index(), ..Content::default() };
-    fn rows<T: Row>(view: &tombolo_group::PinnedView) -> Result<Vec<T>, MemdsError> {
-        let failed =
-            |reason: String| MemdsError::Format { kind: T::KIND.into(), id: "*".into(), reason };
-        let range = system_schema()
-            .sort_range(&SYSTEM_SECRET, &Value::S(T::KIND.into()), None)
-            .map_err(|error| failed(error.to_string()))?;
-        let mut rows = Vec::new();
-        let mut first_error = None;
-        view.range(Space::ITEMS, &range, false, &mut |_, stored| {
-            if stored.tombstone {
-                return ControlFlow::Continue(());
-            }
-            let row = parts_of(&stored.item)
-                .map_err(failed)
-                .and_then(|(id, value)| T::decode(&id, &value));
-            match row {
-                Ok(row) => {
-                    rows.push(row);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    first_error = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })
-        .map_err(|error| failed(error.to_string()))?;
-        first_error.map_or(Ok(rows), Err)
+    let mut marks = DefaultHasher::new();
+    let nodes = stored::<NodeRow>(&view, &mut marks)?;
+    let dropped = stored::<DroppedRow>(&view, &mut marks)?;
+    let tables = stored::<TableRow>(&view, &mut marks)?;
+    let partitions = stored::<PartitionRow>(&view, &mut marks)?;
+    let marks = marks.finish();
+    if shown == Some(marks) {
+        return Ok(None);
     }
-    content.nodes = rows::<NodeRow>(&view)?;
-    content.nodes.sort_by_key(|row| row.info.id);
-    content.dropped = rows::<DroppedRow>(&view)?;
-    let mut tables: Vec<TableContent> = rows::<TableRow>(&view)?
+    let mut nodes: Vec<NodeRow> = decoded(&nodes)?;
+    nodes.sort_by_key(|row| row.info.id);
+    let mut tables: Vec<TableContent> = decoded::<TableRow>(&tables)?
         .into_iter()
         .map(|row| TableContent { row, partitions: Vec::new() })
         .collect();
     tables.sort_by_key(|table| table.row.info.id);
-    for partition in rows::<PartitionRow>(&view)? {
+    for partition in decoded::<PartitionRow>(&partitions)? {
         let owner = tables.binary_search_by_key(&partition.table, |table| table.row.info.id);
         if let Ok(owner) = owner {
             tables[owner].partitions.push(partition);
         }
     }
-    content.tables = tables;
-    Ok(content)
+    let content = Content { version: view.index(), nodes, tables, dropped: decoded(&dropped)? };
+    Ok(Some((content, marks)))
+}
+
+/// The stored rows of a kind; their versions go into `marks`.
+fn stored<T: Row>(view: &PinnedView, marks: &mut DefaultHasher) -> Result<Vec<Bytes>, MemdsError> {
+    let failed =
+        |reason: String| MemdsError::Format { kind: T::KIND.into(), id: "*".into(), reason };
+    let range = system_schema()
+        .sort_range(&SYSTEM_SECRET, &Value::S(T::KIND.into()), None)
+        .map_err(|error| failed(error.to_string()))?;
+    let mut rows = Vec::new();
+    view.range(Space::ITEMS, &range, false, &mut |row_key, stored| {
+        if !stored.tombstone {
+            (row_key, stored.stamp).hash(marks);
+            rows.push(stored.item);
+        }
+        ControlFlow::Continue(())
+    })
+    .map_err(|error| failed(error.to_string()))?;
+    rows.len().hash(marks);
+    Ok(rows)
+}
+
+fn decoded<T: Row>(stored: &[Bytes]) -> Result<Vec<T>, MemdsError> {
+    let decode = |item: &Bytes| {
+        let (id, value) = parts_of(item).map_err(|reason| MemdsError::Format {
+            kind: T::KIND.into(),
+            id: "?".into(),
+            reason,
+        })?;
+        T::decode(&id, &value)
+    };
+    stored.iter().map(decode).collect()
 }
 
 /// Take the map from the nodes that have a replica of the system group.

@@ -61,7 +61,7 @@ impl Routed {
             };
             let request = WriteRequest {
                 group: slot.group,
-                epoch: slot.descriptor().epoch,
+                epoch: slot.epoch(),
                 key: key.clone(),
                 row_key: row_key.clone(),
                 op: op.clone(),
@@ -98,7 +98,7 @@ impl Routed {
             };
             let request = ReadRequest {
                 group: slot.group,
-                epoch: slot.descriptor().epoch,
+                epoch: slot.epoch(),
                 row_key: row_key.clone(),
                 strong,
             };
@@ -147,7 +147,7 @@ impl Routed {
             let count = answer.items.len() as u32;
             let request = RangeRequest {
                 group: slot.group,
-                epoch: slot.descriptor().epoch,
+                epoch: slot.epoch(),
                 range: part.clone(),
                 reverse,
                 limit: if limit == 0 { 0 } else { limit - count },

@@ -149,7 +149,7 @@ pub(crate) struct PartitionRow {
     pub(crate) table: TableId,
     pub(crate) epoch: u32,
     pub(crate) range: RangeRow,
-    /// The first is the preferred leader.
+    /// The group's number modulo their count is the preferred leader.
     pub(crate) voters: Vec<VoterRow>,
 }
 impl Row for PartitionRow {

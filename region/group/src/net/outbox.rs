@@ -129,6 +129,29 @@ impl Outbox {
         pushed
     }
 
+    /// Queue answers, in order; `items` is empty afterwards.
+    pub(super) fn push_all(&self, items: &mut Vec<Item>, delay: Option<Duration>) {
+        if items.is_empty() {
+            return;
+        }
+        let waker = {
+            let mut state = self.state.lock();
+            if state.phase == Phase::Closed {
+                items.clear();
+                return;
+            }
+            let ready_at = delay.map(|delay| Instant::now() + delay);
+            for item in items.drain(..) {
+                state.queued_bytes += item.body.len() + ITEM_OVERHEAD;
+                state.queue.push_back((item, ready_at));
+            }
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Queue a call. On an error it is surely not sent.
     pub(super) fn submit(
         &self,

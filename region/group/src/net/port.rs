@@ -38,6 +38,8 @@ use super::{CallError, FrameHandler, NetSettings, Peer, Service, ServiceId};
 const CONNECTIONS_MAX: usize = 1024;
 /// Calls of one stream that may wait at once.
 const CALLS_WAITING_MAX: usize = 16_384;
+/// Answers made in place that go to the queue together.
+const ANSWERS_TOGETHER: usize = 64;
 const ANSWERS: Bounds = Bounds { items: 65_536, bytes: 64 << 20 };
 
 /// What the accepting and the dialling side share.
@@ -208,8 +210,10 @@ impl Reader {
             frames.received.inc();
             items.received.inc_by(frame.items.len() as u64);
             bytes.received.inc_by(frame.items.iter().map(|item| item.body.len() as u64).sum());
-            for item in frame.items {
-                if consensus { self.message(item) } else { self.request(item) }
+            if consensus {
+                frame.items.into_iter().for_each(|item| self.message(item));
+            } else {
+                self.requests(frame.items);
             }
             while self.outbox.over_bounds() {
                 let drained = self.outbox.drained.notified();
@@ -238,35 +242,57 @@ impl Reader {
         }
     }
 
-    fn request(&self, item: Item) {
+    /// What is answered in place goes out together.
+    fn requests(&self, items: Vec<Item>) {
+        let delay = self.shared.faults.delay_to(self.peer.region);
+        let mut answers = Vec::with_capacity(items.len().min(ANSWERS_TOGETHER));
+        for item in items {
+            let id = item.id;
+            if let Some(answer) = self.request(item) {
+                answers.push(wire::answer_item(id, answer));
+            }
+            if answers.len() == ANSWERS_TOGETHER {
+                self.outbox.push_all(&mut answers, delay);
+            }
+        }
+        self.outbox.push_all(&mut answers, delay);
+    }
+
+    /// The answer, unless it takes time.
+    fn request(&self, item: Item) -> Option<Result<Bytes, CallError>> {
         let id = item.id;
         if !wire::intact(&item) {
             metrics::DAMAGED.inc();
             tracing::warn!(peer = self.peer.node.0, "refused a damaged call");
             let damaged = CallError::Unreachable("the call was damaged on its way".into());
-            return self.answer(id, Err(damaged));
+            return Some(Err(damaged));
         }
         let Some(service) = self.shared.service(item.service) else {
             let unknown = CallError::Unreachable(format!(
                 "node {} does not serve service {} (yet)",
                 self.shared.settings.node, item.service
             ));
-            return self.answer(id, Err(unknown));
+            return Some(Err(unknown));
         };
         let mut call = service.call(self.peer.clone(), item.body);
         match call.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => self.answer(id, answer),
+            Poll::Ready(answer) => Some(answer),
             Poll::Pending => self.wait(id, call, Duration::from_millis(item.deadline_ms.into())),
         }
     }
 
     /// The call has to wait: it gets a task, which wakes it anew.
-    fn wait(&self, id: u64, call: BoxFuture<'static, Result<Bytes, CallError>>, limit: Duration) {
+    fn wait(
+        &self,
+        id: u64,
+        call: BoxFuture<'static, Result<Bytes, CallError>>,
+        limit: Duration,
+    ) -> Option<Result<Bytes, CallError>> {
         if self.waiting.fetch_add(1, Ordering::AcqRel) >= CALLS_WAITING_MAX {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
             // It was polled once, so it may have begun.
             let over = CallError::Lost(format!("{CALLS_WAITING_MAX} calls already wait here"));
-            return self.answer(id, Err(over));
+            return Some(Err(over));
         }
         let waiting = self.waiting.clone();
         let outbox = self.outbox.clone();
@@ -276,11 +302,7 @@ impl Reader {
             waiting.fetch_sub(1, Ordering::AcqRel);
             outbox.push(wire::answer_item(id, answer), delay);
         });
-    }
-
-    fn answer(&self, id: u64, answer: Result<Bytes, CallError>) {
-        let delay = self.shared.faults.delay_to(self.peer.region);
-        self.outbox.push(wire::answer_item(id, answer), delay);
+        None
     }
 }
 

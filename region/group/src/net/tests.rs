@@ -36,15 +36,20 @@ impl Authority {
 }
 
 /// Answers with the body; a body that begins with "wait" is answered after a pause, "stuck" never.
-struct Echo;
+#[derive(Default)]
+struct Echo {
+    stuck: Arc<AtomicUsize>,
+}
 
 impl Service for Echo {
     fn call(&self, _from: Peer, body: Bytes) -> BoxFuture<'static, Result<Bytes, CallError>> {
+        let stuck = self.stuck.clone();
         Box::pin(async move {
             if body.starts_with(b"wait") {
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
             if body.starts_with(b"stuck") {
+                stuck.fetch_add(1, Ordering::AcqRel);
                 std::future::pending::<()>().await;
             }
             if body.starts_with(b"refuse") {
@@ -57,8 +62,23 @@ impl Service for Echo {
 
 async fn start(settings: NetSettings) -> Net {
     let net = Net::start(settings).await.unwrap();
-    net.serve(ServiceId::Group, Arc::new(Echo));
+    net.serve(ServiceId::Group, Arc::new(Echo::default()));
     net
+}
+
+/// A call to `b` that hangs there, in a task of its own; returned once it has arrived.
+async fn hang(a: &Net, b: &Net) -> JoinHandle<Result<Bytes, CallError>> {
+    let stuck = Arc::new(AtomicUsize::new(0));
+    b.serve(ServiceId::Link, Arc::new(Echo { stuck: stuck.clone() }));
+    let (a, to) = (a.clone(), b.node());
+    let caller =
+        tokio::spawn(async move { a.call(to, ServiceId::Link, "stuck".into(), LIMIT).await });
+    let begun = Instant::now();
+    while stuck.load(Ordering::Acquire) == 0 {
+        assert!(begun.elapsed() < LIMIT, "the call did not arrive");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    caller
 }
 
 async fn pair(authority: &Authority) -> (Net, Net) {
@@ -157,13 +177,7 @@ async fn a_deadline_ends_a_call_and_a_stop_tells_lost() {
     let begun = Instant::now();
     assert_eq!(stuck().await, Err(CallError::Timeout));
     assert!(begun.elapsed() < Duration::from_secs(2));
-    let caller = {
-        let a = a.clone();
-        tokio::spawn(async move { echo(&a, 2, b"stuck").await })
-    };
-    echo_until_ok(&a, 2).await;
-    // The stuck call was queued before the answered one only if its task ran: wait for its frame.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let caller = hang(&a, &b).await;
     b.shutdown().await;
     assert!(matches!(caller.await.unwrap(), Err(CallError::Lost(_))));
 
@@ -183,7 +197,7 @@ async fn a_deadline_ends_a_call_and_a_stop_tells_lost() {
             Err(error) => panic!("{error}"),
         }
     };
-    b.serve(ServiceId::Group, Arc::new(Echo));
+    b.serve(ServiceId::Group, Arc::new(Echo::default()));
     echo_until_ok(&a, 2).await;
     a.shutdown().await;
     b.shutdown().await;
@@ -221,11 +235,7 @@ async fn a_cut_tears_down_and_heals() {
     let (a, b) = pair(&Authority::new()).await;
     echo_until_ok(&a, 2).await;
     // Only the callee is told: the stream ends all the same.
-    let caller = {
-        let a = a.clone();
-        tokio::spawn(async move { echo(&a, 2, b"stuck").await })
-    };
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let caller = hang(&a, &b).await;
     b.faults().cut(RegionId(2), None);
     assert!(matches!(caller.await.unwrap(), Err(CallError::Lost(_))));
     assert!(matches!(echo(&a, 2, b"x").await, Err(CallError::Unreachable(_))));
