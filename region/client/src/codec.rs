@@ -5,9 +5,10 @@
 
 use std::marker::PhantomData;
 
+use bytes::{BufMut, Bytes};
 use prost::Message;
 use tonic::Status;
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic_prost::ProstEncoder;
 
 /// Begins the message of every status that this codec makes.
@@ -39,6 +40,45 @@ where
 
     fn decoder(&mut self) -> Self::Decoder {
         StrictDecoder(PhantomData)
+    }
+}
+
+/// Sends bytes that are a message already, and decodes the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedCodec<U>(PhantomData<U>);
+
+impl<U> Default for EncodedCodec<U> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<U: Message + Default + 'static> Codec for EncodedCodec<U> {
+    type Encode = Bytes;
+    type Decode = U;
+    type Encoder = EncodedEncoder;
+    type Decoder = StrictDecoder<U>;
+
+    fn encoder(&mut self) -> EncodedEncoder {
+        EncodedEncoder
+    }
+
+    fn decoder(&mut self) -> StrictDecoder<U> {
+        StrictDecoder(PhantomData)
+    }
+}
+
+/// Copies the bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct EncodedEncoder;
+
+impl Encoder for EncodedEncoder {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, body: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        body.put(message);
+        Ok(())
     }
 }
 

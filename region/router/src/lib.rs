@@ -17,6 +17,7 @@ pub mod authorize;
 mod door;
 pub mod errors;
 mod execute;
+mod figures;
 mod metrics;
 pub mod operation;
 mod operations;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::figures::Figures;
 use bytes::Bytes;
 use tombolo_group::{
     Descriptor, GroupError, Head, Host, RangeResponse, ReadResponse, WriteOp, WriteResponse,
@@ -60,7 +61,7 @@ pub(crate) trait Region: Clone + Send + Sync + 'static {
     /// What the shard continues, if this node knows.
     fn parent(&self, group: GroupId) -> Option<(Shard, u64)>;
     /// Items and bytes of this node's copies of a table, as last counted.
-    fn figures(&self, table: TableId) -> Option<(u64, u64)>;
+    fn figures(&self, table: TableId) -> impl Future<Output = Option<(u64, u64)>> + Send;
     fn create(
         &self,
         spec: TableSpec,
@@ -97,6 +98,7 @@ pub(crate) struct Live {
     pub(crate) memds: Memds,
     pub(crate) host: Host,
     pub(crate) routed: Routed,
+    pub(crate) figures: Figures,
 }
 
 impl Region for Live {
@@ -151,8 +153,9 @@ impl Region for Live {
         Some((parent.shard, parent.seq))
     }
 
-    fn figures(&self, _table: TableId) -> Option<(u64, u64)> {
-        None
+    async fn figures(&self, table: TableId) -> Option<(u64, u64)> {
+        let groups = self.memds.partitions(table).iter().map(|one| one.group).collect();
+        self.figures.of(&self.host, table, groups).await
     }
 
     async fn create(&self, spec: TableSpec) -> Result<Arc<TableInfo>, CatalogError> {

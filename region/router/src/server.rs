@@ -19,6 +19,7 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::door::DoorLayer;
 use crate::execute::Executor;
+use crate::figures::Figures;
 use crate::metrics;
 use crate::operations::Operations;
 use crate::region::{Live, Region};
@@ -101,7 +102,8 @@ impl Router {
         operations: Arc<dyn Operations>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), RouterError> {
-        self.serve_region(Live { memds, host, routed }, operations, shutdown).await
+        let live = Live { memds, host, routed, figures: Figures::default() };
+        self.serve_region(live, operations, shutdown).await
     }
 
     pub(crate) async fn serve_region<R: Region>(

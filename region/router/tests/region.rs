@@ -1,6 +1,8 @@
 //! A whole region in one process — three nodes with real ports, disks and consensus — asked through
 //! the gRPC port of each node. One story, told in phases.
 
+#![allow(clippy::unwrap_used, reason = "a test stops where something is missing")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -257,6 +259,13 @@ async fn a_region_serves_items_through_every_port() {
         }
     }
     assert_eq!(seen.len(), 72);
+
+    // A description counts what is there, sooner or later.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while client.describe_table("music").await.unwrap().item_count != Some(72) {
+        assert!(Instant::now() < deadline, "the items were never counted");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 
     // The change stream's records are in the log, chained, and decode to what was written.
     let stream = client.describe_stream("music").await.unwrap();

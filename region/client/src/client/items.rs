@@ -200,12 +200,8 @@ impl Client {
             return_values_on_condition_check_failure: conditions.on_failure,
             client_request_token: None,
         };
-        let answer = self
-            .call(true, message, |raw, request| {
-                let mut items = raw.items.clone();
-                async move { items.put_item(request).await }
-            })
-            .await?;
+        let answer: v1::PutItemResponse =
+            self.call(true, "/tombolo.v1.Items/PutItem", message).await?;
         written(answer.attributes, answer.stamp, answer.sequence)
     }
 
@@ -231,12 +227,8 @@ impl Client {
             key: convert::item_to_wire(key),
             consistent_read: consistent,
         };
-        let answer = self
-            .call(false, message, |raw, request| {
-                let mut items = raw.items.clone();
-                async move { items.get_item(request).await }
-            })
-            .await?;
+        let answer: v1::GetItemResponse =
+            self.call(false, "/tombolo.v1.Items/GetItem", message).await?;
         let stamp = answer.stamp.and_then(convert::stamp);
         Ok(optional_item(answer.item)?.map(|item| (item, stamp)))
     }
@@ -264,12 +256,8 @@ impl Client {
             return_values_on_condition_check_failure: conditions.on_failure,
             client_request_token: None,
         };
-        let answer = self
-            .call(true, message, |raw, request| {
-                let mut items = raw.items.clone();
-                async move { items.delete_item(request).await }
-            })
-            .await?;
+        let answer: v1::DeleteItemResponse =
+            self.call(true, "/tombolo.v1.Items/DeleteItem", message).await?;
         written(answer.attributes, answer.stamp, answer.sequence)
     }
 
@@ -319,12 +307,8 @@ impl Client {
     }
 
     async fn query_page(&self, message: v1::QueryRequest) -> Result<Page, ClientError> {
-        let answer = self
-            .call(false, message, |raw, request| {
-                let mut items = raw.items.clone();
-                async move { items.query(request).await }
-            })
-            .await?;
+        let answer: v1::QueryResponse =
+            self.call(false, "/tombolo.v1.Items/Query", message).await?;
         page(answer.items, answer.last_evaluated_key, answer.scanned_count)
     }
 
@@ -336,12 +320,7 @@ impl Client {
             exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
             consistent_read: from.consistent,
         };
-        let answer = self
-            .call(false, message, |raw, request| {
-                let mut items = raw.items.clone();
-                async move { items.scan(request).await }
-            })
-            .await?;
+        let answer: v1::ScanResponse = self.call(false, "/tombolo.v1.Items/Scan", message).await?;
         page(answer.items, answer.last_evaluated_key, answer.scanned_count)
     }
 }

@@ -13,14 +13,18 @@ pub use items::{Expression, KeyQuery, Page, ReadPage, WriteOptions, Written};
 pub use streams::{Change, ChangePage, ShardInfo, StreamInfo};
 pub use tables::{PartitionInfo, Table, TableDefinition};
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use prost::Message;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Status};
 
+use crate::codec::EncodedCodec;
 use crate::error::ClientError;
 use crate::settings::{ClientSettings, ClientTls};
 use crate::v1::items_client::ItemsClient;
@@ -51,7 +55,7 @@ struct Shared {
 /// One connection.
 #[derive(Debug)]
 struct Lane {
-    raw: Raw,
+    channel: Channel,
     /// Milliseconds after the client's birth until which this lane is passed over.
     resting_until_ms: AtomicU64,
 }
@@ -141,7 +145,7 @@ impl Client {
                     (_, _) => endpoint.connect_lazy(),
                 };
                 lanes.push(Lane {
-                    raw: Raw::new(channel, settings.max_message_bytes),
+                    channel,
                     resting_until_ms: AtomicU64::new(if rests {
                         REST.as_millis() as u64
                     } else {
@@ -166,7 +170,7 @@ impl Client {
 
     /// The generated clients on the next connection: no retries, no decoding of errors.
     pub fn raw(&self) -> Raw {
-        self.lane().raw.clone()
+        Raw::new(self.lane().channel.clone(), self.0.max_message_bytes)
     }
 
     /// The next lane that is not resting; any when all are.
@@ -183,22 +187,26 @@ impl Client {
         &shared.lanes[shared.next.load(Ordering::Relaxed) % shared.lanes.len()]
     }
 
-    /// Makes a call, and again elsewhere where that is safe, until the request timeout.
-    async fn call<Q, A, F, W>(&self, writes: bool, message: Q, send: F) -> Result<A, ClientError>
+    /// Makes a call, and again elsewhere where that is safe, until the request timeout. The message
+    /// is encoded once, however often it is sent.
+    async fn call<Q, A>(
+        &self,
+        writes: bool,
+        path: &'static str,
+        message: Q,
+    ) -> Result<A, ClientError>
     where
-        Q: Clone,
-        F: Fn(&Raw, Request<Q>) -> W,
-        W: Future<Output = Result<Response<A>, Status>>,
+        Q: Message,
+        A: Message + Default + 'static,
     {
         let deadline = Instant::now() + self.0.request_timeout;
+        let body = Bytes::from(message.encode_to_vec());
         let mut pause = FIRST_PAUSE;
         loop {
             let lane = self.lane();
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut request = Request::new(message.clone());
-            request.set_timeout(left);
-            let status = match send(&lane.raw, request).await {
-                Ok(response) => return Ok(response.into_inner()),
+            let status = match self.send(lane, path, body.clone(), left).await {
+                Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
             let error = ClientError::from_status(status, writes);
@@ -212,6 +220,25 @@ impl Client {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// One attempt.
+    async fn send<A: Message + Default + 'static>(
+        &self,
+        lane: &Lane,
+        path: &'static str,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<A, Status> {
+        let mut request = Request::new(body);
+        request.set_timeout(patience);
+        let mut grpc =
+            Grpc::new(lane.channel.clone()).max_decoding_message_size(self.0.max_message_bytes);
+        // A channel that cannot be made ready has no connection: nothing was sent.
+        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+        let codec = EncodedCodec::<A>::default();
+        let answer = grpc.unary(request, PathAndQuery::from_static(path), codec).await?;
+        Ok(answer.into_inner())
     }
 }
 

@@ -11,12 +11,8 @@ use crate::{report_wire, v1};
 impl Client {
     /// The region as the answering node sees it.
     pub async fn status(&self) -> Result<StatusReport, ClientError> {
-        let answer = self
-            .call(false, v1::StatusRequest {}, |raw, request| {
-                let mut operations = raw.operations.clone();
-                async move { operations.status(request).await }
-            })
-            .await?;
+        let answer: v1::StatusResponse =
+            self.call(false, "/tombolo.v1.Operations/Status", v1::StatusRequest {}).await?;
         report_wire::status(answer)
     }
 

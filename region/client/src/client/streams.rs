@@ -103,12 +103,8 @@ impl Client {
     /// What a table's change stream consists of.
     pub async fn describe_stream(&self, table: &str) -> Result<StreamInfo, ClientError> {
         let message = v1::DescribeStreamRequest { table_name: table.into() };
-        let answer = self
-            .call(false, message, |raw, request| {
-                let mut streams = raw.streams.clone();
-                async move { streams.describe_stream(request).await }
-            })
-            .await?;
+        let answer: v1::DescribeStreamResponse =
+            self.call(false, "/tombolo.v1.Streams/DescribeStream", message).await?;
         Ok(StreamInfo {
             view: convert::view(answer.stream_view_type()),
             table_id: answer.table_id,
@@ -134,12 +130,8 @@ impl Client {
             limit: limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)),
             canonical_only: true,
         };
-        let answer = self
-            .call(false, message, |raw, request| {
-                let mut streams = raw.streams.clone();
-                async move { streams.get_records(request).await }
-            })
-            .await?;
+        let answer: v1::GetRecordsResponse =
+            self.call(false, "/tombolo.v1.Streams/GetRecords", message).await?;
         let changes = answer.records.into_iter().map(|record| Change {
             seq: record.sequence,
             canonical: record.canonical,

@@ -177,24 +177,16 @@ impl Client {
                 key_type: part.into(),
             });
         }
-        let answer = self
-            .call(true, message, |raw, request| {
-                let mut tables = raw.tables.clone();
-                async move { tables.create_table(request).await }
-            })
-            .await?;
+        let answer: v1::CreateTableResponse =
+            self.call(true, "/tombolo.v1.Tables/CreateTable", message).await?;
         table(answer.table)
     }
 
     /// A table as it is now.
     pub async fn describe_table(&self, name: &str) -> Result<Table, ClientError> {
         let message = v1::DescribeTableRequest { table_name: name.into() };
-        let answer = self
-            .call(false, message, |raw, request| {
-                let mut tables = raw.tables.clone();
-                async move { tables.describe_table(request).await }
-            })
-            .await?;
+        let answer: v1::DescribeTableResponse =
+            self.call(false, "/tombolo.v1.Tables/DescribeTable", message).await?;
         table(answer.table)
     }
 
@@ -203,12 +195,8 @@ impl Client {
         let mut names = Vec::new();
         let mut message = v1::ListTablesRequest::default();
         loop {
-            let answer = self
-                .call(false, message.clone(), |raw, request| {
-                    let mut tables = raw.tables.clone();
-                    async move { tables.list_tables(request).await }
-                })
-                .await?;
+            let answer: v1::ListTablesResponse =
+                self.call(false, "/tombolo.v1.Tables/ListTables", message.clone()).await?;
             names.extend(answer.table_names);
             match answer.last_evaluated_table_name {
                 None => return Ok(names),
@@ -220,12 +208,8 @@ impl Client {
     /// Starts to remove a table, in all its regions.
     pub async fn delete_table(&self, name: &str) -> Result<Table, ClientError> {
         let message = v1::DeleteTableRequest { table_name: name.into() };
-        let answer = self
-            .call(true, message, |raw, request| {
-                let mut tables = raw.tables.clone();
-                async move { tables.delete_table(request).await }
-            })
-            .await?;
+        let answer: v1::DeleteTableResponse =
+            self.call(true, "/tombolo.v1.Tables/DeleteTable", message).await?;
         table(answer.table)
     }
 

@@ -45,7 +45,7 @@ impl<R: Region> Executor<R> {
             Operation::Query(query) => Box::pin(self.query(context, query)).await,
             Operation::Scan(scan) => Box::pin(self.scan(context, scan)).await,
             Operation::CreateTable(spec) => Box::pin(self.create_table(spec)).await,
-            Operation::DescribeTable(table) => self.describe_table(&table),
+            Operation::DescribeTable(table) => Box::pin(self.describe_table(&table)).await,
             Operation::ListTables { after, limit } => Ok(self.list_tables(after, limit)),
             Operation::DeleteTable(table) => Box::pin(self.delete_table(&table)).await,
             Operation::DescribeStream(table) => Box::pin(self.describe_stream(&table)).await,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tombolo_memds::{TableInfo, TableSpec};
+use tombolo_memds::{TableInfo, TableSpec, TableStatus};
 
 use super::Executor;
 use crate::errors::{self, Failure};
@@ -25,7 +25,7 @@ impl<R: Region> Executor<R> {
             .create(spec)
             .await
             .map_err(|error| errors::from_catalog(error, &name, true))?;
-        Ok(self.described(info))
+        Ok(self.described(info).await)
     }
 
     pub(super) async fn delete_table(&self, name: &str) -> Result<Answer, Failure> {
@@ -34,11 +34,11 @@ impl<R: Region> Executor<R> {
             .delete(name)
             .await
             .map_err(|error| errors::from_catalog(error, name, false))?;
-        Ok(self.described(info))
+        Ok(self.described(info).await)
     }
 
-    pub(super) fn describe_table(&self, name: &str) -> Result<Answer, Failure> {
-        Ok(self.described(self.table(name)?))
+    pub(super) async fn describe_table(&self, name: &str) -> Result<Answer, Failure> {
+        Ok(self.described(self.table(name)?).await)
     }
 
     pub(super) fn list_tables(&self, after: Option<String>, limit: usize) -> Answer {
@@ -57,7 +57,7 @@ impl<R: Region> Executor<R> {
         Answer::Tables { names, last }
     }
 
-    fn described(&self, info: Arc<TableInfo>) -> Answer {
+    async fn described(&self, info: Arc<TableInfo>) -> Answer {
         let own = self.region.own_region();
         let known = self.region.regions();
         let name_of = |id| {
@@ -69,11 +69,15 @@ impl<R: Region> Executor<R> {
             Some(_) => subjects::people(&name_of(own), info.id, None),
         };
         let regions = info.regions.iter().map(|id| (name_of(*id), id.0, *id == own)).collect();
+        let figures = match info.status {
+            TableStatus::Active => self.region.figures(info.id).await,
+            TableStatus::Creating | TableStatus::Deleting => None,
+        };
         Answer::Table(Box::new(TableDescription {
             regions,
             partitions: self.region.partitions(info.id),
             stream_subject,
-            figures: self.region.figures(info.id),
+            figures,
             origin_region: name_of(info.origin),
             info,
         }))

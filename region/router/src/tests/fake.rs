@@ -120,18 +120,18 @@ impl Region for Fake {
     async fn changes(
         &self,
         _shard: Shard,
-        from: u64,
+        _from: u64,
         _max_bytes: usize,
     ) -> Option<Result<LogPage, GroupError>> {
         let head_seq = self.0.lock().unwrap().seq;
-        Some(Ok(LogPage { records: Vec::new(), oldest_seq: 3.min(from.max(3)), head_seq }))
+        Some(Ok(LogPage { records: Vec::new(), oldest_seq: 3, head_seq }))
     }
 
     fn parent(&self, _group: GroupId) -> Option<(Shard, u64)> {
         None
     }
 
-    fn figures(&self, _table: TableId) -> Option<(u64, u64)> {
+    async fn figures(&self, _table: TableId) -> Option<(u64, u64)> {
         None
     }
 

@@ -92,31 +92,31 @@ fn scan(wire: v1::ScanRequest) -> Result<Operation, Failure> {
     }))
 }
 
-/// The parts of an answer to a write, as put and delete print them.
-fn written(
-    answer: Answer,
-) -> Option<(BTreeMap<String, v1::AttributeValue>, Option<v1::Stamp>, u64)> {
-    match answer {
-        Answer::Written { old, stamp, seq } => {
-            Some((attributes(old), stamp.map(convert::stamp_to_wire), seq))
-        }
-        _ => None,
-    }
+/// The answer to a put; a delete's has the same fields.
+fn written(answer: Answer) -> Option<v1::PutItemResponse> {
+    let Answer::Written { old, stamp, seq } = answer else { return None };
+    Some(v1::PutItemResponse {
+        attributes: attributes(old),
+        stamp: stamp.map(convert::stamp_to_wire),
+        sequence: seq,
+    })
 }
 
 fn attributes(item: Option<Item>) -> BTreeMap<String, v1::AttributeValue> {
     item.map(convert::item_to_wire).unwrap_or_default()
 }
 
-/// The parts of a page, as query and scan print them.
-fn page(answer: Answer) -> Option<(Vec<v1::Item>, BTreeMap<String, v1::AttributeValue>, u32, u32)> {
+/// A page of a scan; a query's has the same fields.
+fn page(answer: Answer) -> Option<v1::ScanResponse> {
     let Answer::Page(Page { items, last, scanned }) = answer else { return None };
-    let items: Vec<_> = items
-        .into_iter()
-        .map(|item| v1::Item { attributes: convert::item_to_wire(item) })
-        .collect();
-    let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-    Some((items, attributes(last), count, scanned))
+    let items = items.into_iter().map(|item| v1::Item { attributes: convert::item_to_wire(item) });
+    let items: Vec<_> = items.collect();
+    Some(v1::ScanResponse {
+        count: u32::try_from(items.len()).unwrap_or(u32::MAX),
+        items,
+        last_evaluated_key: attributes(last),
+        scanned_count: scanned,
+    })
 }
 
 fn found(item: Option<(Item, Option<Stamp>)>) -> v1::GetItemResponse {
@@ -135,11 +135,7 @@ impl<R: Region> Items for Services<R> {
         &self,
         request: Request<v1::PutItemRequest>,
     ) -> Result<Response<v1::PutItemResponse>, Status> {
-        self.answer(request, put_item, |answer| {
-            let (attributes, stamp, sequence) = written(answer)?;
-            Some(v1::PutItemResponse { attributes, stamp, sequence })
-        })
-        .await
+        self.answer(request, put_item, written).await
     }
 
     async fn get_item(
@@ -158,7 +154,7 @@ impl<R: Region> Items for Services<R> {
         request: Request<v1::DeleteItemRequest>,
     ) -> Result<Response<v1::DeleteItemResponse>, Status> {
         self.answer(request, delete_item, |answer| {
-            let (attributes, stamp, sequence) = written(answer)?;
+            let v1::PutItemResponse { attributes, stamp, sequence } = written(answer)?;
             Some(v1::DeleteItemResponse { attributes, stamp, sequence })
         })
         .await
@@ -169,7 +165,8 @@ impl<R: Region> Items for Services<R> {
         request: Request<v1::QueryRequest>,
     ) -> Result<Response<v1::QueryResponse>, Status> {
         self.answer(request, query, |answer| {
-            let (items, last_evaluated_key, count, scanned_count) = page(answer)?;
+            let v1::ScanResponse { items, last_evaluated_key, count, scanned_count } =
+                page(answer)?;
             Some(v1::QueryResponse { items, last_evaluated_key, count, scanned_count })
         })
         .await
@@ -179,10 +176,6 @@ impl<R: Region> Items for Services<R> {
         &self,
         request: Request<v1::ScanRequest>,
     ) -> Result<Response<v1::ScanResponse>, Status> {
-        self.answer(request, scan, |answer| {
-            let (items, last_evaluated_key, count, scanned_count) = page(answer)?;
-            Some(v1::ScanResponse { items, last_evaluated_key, count, scanned_count })
-        })
-        .await
+        self.answer(request, scan, page).await
     }
 }
