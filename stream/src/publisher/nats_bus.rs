@@ -123,7 +123,8 @@ impl NatsBus {
                     let now = Life::of(stream.cached_info());
                     // Purged is noticed too. What only grew too old looks the same; asking again
                     // does no harm.
-                    let emptied = before.first <= before.last && now.first > before.last;
+                    let held = 0 < before.first && before.first <= before.last;
+                    let emptied = held && now.first > before.last;
                     if now.created == before.created && now.last >= before.last && !emptied {
                         Some(now)
                     } else {

@@ -6,6 +6,7 @@ use crate::connect::Connection;
 use crate::head::MessageHead;
 use crate::people;
 use crate::publisher::broker_check;
+use crate::publisher::bus::Bus;
 use crate::publisher::for_tests::{PublishingNode, short_settings, wait_for};
 use crate::publisher::settings::PublisherSettings;
 use crate::publisher::source::LedShard;
@@ -208,6 +209,22 @@ async fn a_deleted_or_emptied_stream_is_refilled_from_what_the_log_has() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_healthy_stream_raises_no_alarm() {
+    let server = NatsServer::start();
+    let log = TestLog::new(table_id(9), shard_id(16));
+    let node = start(&server, &log).await;
+    node.bus.ensure(log.table).await.expect("made");
+    // The watch looks several times: at the empty stream, at the first message, at more.
+    let life = node.bus.life(log.table);
+    for _ in 0..5 {
+        tokio::time::sleep(short_settings("").stream_check * 3 / 2).await;
+        log.grow(1, 10);
+        node.published(log.head().seq).await;
+    }
+    assert!(!life.has_changed().expect("watched"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
