@@ -40,7 +40,8 @@ async fn writes(cluster: &Arc<Cluster>, groups: u64, writers: u64, for_: Duratio
             let (mut done, mut slowest) = (0u64, Vec::new());
             while begun.elapsed() < for_ {
                 let key = format!("{writer} {}", done % 1_000);
-                let request: WriteRequest = cluster.put(group, &key, &"x".repeat(1_000));
+                let value = format!("{done:01000}");
+                let request: WriteRequest = cluster.put(group, &key, &value);
                 let at = Instant::now();
                 host.write(request).await.unwrap();
                 slowest.push(at.elapsed());

@@ -54,6 +54,7 @@ async fn writes_are_read_everywhere_and_survive_a_restart_of_all() {
     let log = other.change_log(other.group(GROUP).unwrap().shard).unwrap();
     let changes = log.read(1, 1 << 20).unwrap();
     assert_eq!(changes.records.len(), 50);
+    drop((log, other));
 
     // All stop at once and start again.
     for id in 1..=3 {

@@ -8,7 +8,7 @@ use super::{Observation, Property, World};
 use crate::core::planted::Planted;
 
 #[derive(Default)]
-struct AckedWritesSurvive {
+pub(super) struct AckedWritesSurvive {
     acked: BTreeMap<Stamp, u64>,
 }
 

@@ -7,7 +7,7 @@ use super::{Observation, Property, World};
 use crate::core::planted::Planted;
 
 #[derive(Default)]
-struct EqualState {
+pub(super) struct EqualState {
     seen: BTreeMap<u64, (u64, u64)>,
 }
 

@@ -49,3 +49,33 @@ fn catches<P: Property>(planted: Planted, seeds: std::ops::Range<u64>, make: imp
     }
     panic!("no world showed the planted {planted:?}: the checker sees nothing");
 }
+
+/// All properties at once, over as many worlds as asked for: `TOMBOLO_SIM_SEEDS=1000..2000`.
+#[test]
+fn many_worlds() {
+    let asked = std::env::var("TOMBOLO_SIM_SEEDS").unwrap_or_else(|_| "900..904".into());
+    let (from, to) = asked.split_once("..").expect("a range like 1000..2000");
+    let (from, to): (u64, u64) = (from.parse().expect("a seed"), to.parse().expect("a seed"));
+    holds(from..to, || {
+        All(vec![
+            Box::<acked_writes_survive::AckedWritesSurvive>::default(),
+            Box::<equal_state::EqualState>::default(),
+            Box::<one_serving_leader::OneServingLeader>::default(),
+            Box::<one_vote_per_term::OneVotePerTerm>::default(),
+            Box::<reads_never_stale::ReadsNeverStale>::default(),
+            Box::new(sequence_without_holes::SequenceWithoutHoles),
+        ])
+    });
+}
+
+struct All(Vec<Box<dyn Property>>);
+
+impl Property for All {
+    fn observe(&mut self, at_ms: u64, what: &Observation<'_>) -> Result<(), String> {
+        self.0.iter_mut().try_for_each(|property| property.observe(at_ms, what))
+    }
+
+    fn finish(&mut self, world: &World) -> Result<(), String> {
+        self.0.iter_mut().try_for_each(|property| property.finish(world))
+    }
+}

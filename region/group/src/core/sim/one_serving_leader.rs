@@ -5,7 +5,7 @@ use super::{Observation, Property, World};
 use crate::core::planted::Planted;
 
 #[derive(Default)]
-struct OneServingLeader {
+pub(super) struct OneServingLeader {
     terms: std::collections::BTreeMap<u64, u64>,
 }
 

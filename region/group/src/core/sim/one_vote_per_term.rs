@@ -9,7 +9,7 @@ use crate::core::frame::PeerBody;
 use crate::core::planted::Planted;
 
 #[derive(Default)]
-struct OneVotePerTerm {
+pub(super) struct OneVotePerTerm {
     /// (voter, term) -> candidate
     votes: BTreeMap<(u64, u64), u64>,
 }

@@ -9,7 +9,7 @@ use super::{Observation, Property, World};
 use crate::core::planted::Planted;
 
 #[derive(Default)]
-struct ReadsNeverStale {
+pub(super) struct ReadsNeverStale {
     newest_seen: BTreeMap<RowKey, Stamp>,
     floor_of: BTreeMap<u64, Option<Stamp>>,
     reads: u64,

@@ -6,7 +6,7 @@ use tombolo_item::chain_hash;
 use super::{Observation, Property, World};
 use crate::core::planted::Planted;
 
-struct SequenceWithoutHoles;
+pub(super) struct SequenceWithoutHoles;
 
 impl Property for SequenceWithoutHoles {
     fn observe(&mut self, _at_ms: u64, _what: &Observation<'_>) -> Result<(), String> {
