@@ -219,7 +219,12 @@ async fn drill(
         run.tell(|now| now.candidates += odd.len() as u64);
         let keys: Vec<RowKey> = odd.iter().map(|odd| odd.row_key.clone()).collect();
         let names = names_of(run, region, part, &keys).await;
-        for (odd, key) in odd.into_iter().zip(names) {
+        for (odd, mut key) in odd.into_iter().zip(names) {
+            if key.is_none() {
+                // Only the odd copy has the row.
+                let row = [odd.row_key.clone()];
+                key = names_by(run, region, part, odd.copy, &row).await.pop().flatten();
+            }
             let of = rows.len();
             let detail = if odd.against * 2 > of {
                 format!("{} of {of} replicas agree against this one", odd.against)
@@ -268,10 +273,20 @@ async fn names_of(
     part: &Part,
     keys: &[RowKey],
 ) -> Vec<Option<serde_json::Value>> {
+    names_by(run, region, part, part.node, keys).await
+}
+
+async fn names_by(
+    run: &Run,
+    region: RegionId,
+    part: &Part,
+    node: NodeId,
+    keys: &[RowKey],
+) -> Vec<Option<serde_json::Value>> {
     if keys.is_empty() {
         return Vec::new();
     }
-    let found = run.copies.rows(region, &part.descriptor, Some(part.node), keys.to_vec()).await;
+    let found = run.copies.rows(region, &part.descriptor, Some(node), keys.to_vec()).await;
     let found = found.unwrap_or_default();
     let mut names: Vec<Option<serde_json::Value>> = found
         .into_iter()

@@ -319,6 +319,7 @@ async fn a_missing_and_an_extra_row_are_told_apart() {
     let mut found: Vec<FindingKind> = report.findings.iter().map(|found| found.kind).collect();
     found.sort();
     assert_eq!(found, [FindingKind::Missing, FindingKind::Extra]);
+    assert!(report.findings.iter().all(|finding| finding.key.is_some()));
 }
 
 #[tokio::test]
