@@ -266,7 +266,7 @@ pub(super) async fn list(
     }
 }
 
-/// Keys for people, from the leader's rows; `None` where it has none to tell.
+/// Keys for people, from a sound copy; `None` where it has none to tell.
 async fn names_of(
     run: &Run,
     region: RegionId,
