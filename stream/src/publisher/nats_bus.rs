@@ -124,7 +124,7 @@ impl NatsBus {
                     // Purged is noticed too. What only grew too old looks the same; asking again
                     // does no harm.
                     let held = 0 < before.first && before.first <= before.last;
-                    let emptied = held && now.first > before.last;
+                    let emptied = now.first > before.last + u64::from(!held);
                     if now.created == before.created && now.last >= before.last && !emptied {
                         Some(now)
                     } else {

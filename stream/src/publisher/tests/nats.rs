@@ -216,15 +216,24 @@ async fn a_healthy_stream_raises_no_alarm() {
     let server = NatsServer::start();
     let log = TestLog::new(table_id(9), shard_id(16));
     let node = start(&server, &log).await;
-    node.bus.ensure(log.table).await.expect("made");
-    // The watch looks several times: at the empty stream, at the first message, at more.
-    let life = node.bus.life(log.table);
-    for _ in 0..5 {
+    log.grow(1, 10);
+    node.published(1).await;
+    // A second stream, empty when it is first looked at.
+    let table = table_id(90);
+    node.bus.ensure(table).await.expect("made");
+    let lives = [node.bus.life(log.table), node.bus.life(table)];
+    for _ in 0..4 {
+        // The watch looks in between.
         tokio::time::sleep(short_settings("").stream_check * 3 / 2).await;
         log.grow(1, 10);
         node.published(log.head().seq).await;
+        let name = subject(REGION, table, log.shard, Family::People);
+        let sent = node.bus.context().publish(name, "any".into()).await.expect("sent");
+        sent.await.expect("stored");
     }
-    assert!(!life.has_changed().expect("watched"));
+    for life in lives {
+        assert!(!life.has_changed().expect("watched"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
