@@ -122,6 +122,18 @@ pub(super) fn encode(record: Option<&WalRecord>, place: Place, out: &mut Vec<u8>
     out[start + CRC_AT..start + HEADER].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// Whether the header at the start of `bytes` can be that of a record after `next`, of which the
+/// frame would begin `distance` bytes before. False for nothing that [`decode`] would accept as one.
+pub(super) fn can_be_later(bytes: &[u8], next: u64, distance: usize) -> bool {
+    let u64_at = |at: usize| {
+        let field = bytes.get(at..at + 8).and_then(|field| field.try_into().ok());
+        field.map_or(0, u64::from_be_bytes)
+    };
+    let (lsn, synced_from) = (u64_at(30), u64_at(38));
+    let most = next.saturating_add((distance / HEADER) as u64);
+    lsn > next && lsn <= most && synced_from <= lsn
+}
+
 /// Reads the frame at the start of `bytes`, which belong to `segment`.
 pub(super) fn decode(segment: u64, bytes: &[u8]) -> Result<Frame, Bad> {
     if bytes.len() < HEADER {
