@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Kind, Operation, Resource};
 
 /// Ends the DNS name in the certificate of every node.

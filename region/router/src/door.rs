@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::authorize::Principal;
 use crate::errors;
+use crate::failure::Failure;
 use crate::metrics::{self, Rejection};
 use crate::operation::Kind;
 use crate::settings::RouterSettings;
@@ -242,11 +243,6 @@ impl Visit {
             None => Code::Ok,
             Some(value) => Code::from_bytes(value.as_bytes()),
         };
-        if code == Code::Internal || code == Code::DataLoss {
-            tracing::error!(request_id = %self.id, operation = self.kind.name(), ?code, "refused");
-        } else if code != Code::Ok {
-            tracing::debug!(request_id = %self.id, operation = self.kind.name(), ?code, "refused");
-        }
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
@@ -258,7 +254,7 @@ impl Visit {
 
 /// A refusal that the gRPC library made itself, because it could not read the request: the caller's
 /// mistake, said with details.
-fn undetailed(headers: &HeaderMap) -> Option<errors::Failure> {
+fn undetailed(headers: &HeaderMap) -> Option<Failure> {
     if !headers.contains_key(Status::GRPC_STATUS)
         || headers.contains_key(Status::GRPC_STATUS_DETAILS)
     {

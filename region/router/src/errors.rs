@@ -1,89 +1,25 @@
-//! Everything that a caller can be told, and how it is told: all texts stand in this file.
+//! Everything that a caller can be told: all texts stand in this file, each beside its code, its
+//! reason and whether a retry helps.
 //!
-//! Always true: every refusal is a gRPC status with a `google.rpc.ErrorInfo` whose reason is the
-//! DynamoDB exception name (ours, where DynamoDB has none: OutcomeUnknown, RequestTimeout,
-//! DiskFull, CorruptData), with the request's id and whether the same call may be repeated without
-//! doing anything twice. Texts are DynamoDB's where it has one (botocore's model of 2012-08-10 and
-//! what the service answers); internal causes go to the log, not into the text.
+//! Always true: reasons are DynamoDB's exception names (ours, where it has none: OutcomeUnknown,
+//! RequestTimeout, ServiceUnavailable, DiskFull, CorruptData); texts are DynamoDB's where it has one
+//! (botocore's model of 2012-08-10 and what the service answers); internal causes go to the log under
+//! the request's id, not into the text.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use bytes::Bytes;
-use prost::Message;
-use tombolo_client::error::{
-    CONDITIONAL_CHECK_FAILED_URL, ERROR_DOMAIN, ERROR_INFO_URL, REQUEST_ID, RETRYABLE,
-};
-use tombolo_client::{convert, v1};
 use tombolo_group::GroupError;
 use tombolo_item::{ExpressionError, Item, ItemError};
 use tombolo_memds::{CatalogError, MemdsError, RouteError, Uncertain};
-use tonic::{Code, Status};
-use tonic_types::pb;
+use tonic::Code;
 
 use crate::authorize::Principal;
+use crate::failure::Failure;
 
-/// Type URL of a `google.rpc.RetryInfo`.
-const RETRY_INFO_URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
 /// How long a caller that was turned away for load should wait.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// A refusal.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
-    /// gRPC's code.
-    pub code: Code,
-    /// DynamoDB's exception name.
-    pub reason: &'static str,
-    /// A sentence.
-    pub message: Cow<'static, str>,
-    /// The same call may be repeated without doing anything twice.
-    pub retryable: bool,
-    /// How long to wait before.
-    pub retry_after: Option<Duration>,
-    /// The item, for a failed condition that was asked to show it.
-    pub item: Option<Box<Item>>,
-}
-
-impl Failure {
-    fn new(
-        code: Code,
-        reason: &'static str,
-        message: impl Into<Cow<'static, str>>,
-        retryable: bool,
-    ) -> Self {
-        let message = message.into();
-        Self { code, reason, message, retryable, retry_after: None, item: None }
-    }
-
-    /// As a gRPC status for this request.
-    pub fn into_status(self, request_id: &str) -> Status {
-        let metadata = HashMap::from([
-            (REQUEST_ID.to_string(), request_id.to_string()),
-            (RETRYABLE.to_string(), if self.retryable { "yes" } else { "no" }.to_string()),
-        ]);
-        let info =
-            pb::ErrorInfo { reason: self.reason.into(), domain: ERROR_DOMAIN.into(), metadata };
-        let mut details = vec![any(ERROR_INFO_URL, &info)];
-        if let Some(pause) = self.retry_after {
-            let retry_delay = prost_types::Duration::try_from(pause).ok();
-            details.push(any(RETRY_INFO_URL, &pb::RetryInfo { retry_delay }));
-        }
-        if let Some(item) = self.item {
-            let item = convert::item_to_wire(*item);
-            details.push(any(CONDITIONAL_CHECK_FAILED_URL, &v1::ConditionalCheckFailed { item }));
-        }
-        let message = self.message.into_owned();
-        let status = pb::Status { code: self.code as i32, message: message.clone(), details };
-        Status::with_details(self.code, message, Bytes::from(status.encode_to_vec()))
-    }
-}
-
-fn any(url: &str, message: &impl Message) -> prost_types::Any {
-    prost_types::Any { type_url: url.into(), value: message.encode_to_vec() }
-}
 
 // ---- the caller's mistakes --------------------------------------------------------------------
 
@@ -376,7 +312,7 @@ pub fn from_catalog(error: CatalogError, table: &str, creating: bool) -> Failure
         ),
         CatalogError::Memds(error) => {
             let verb = if creating { "create" } else { "delete" };
-            tracing::warn!(%error, table, verb, "the table catalogue could not be changed");
+            let cause = format!("cannot {verb} table {table}: {error}");
             match error {
                 MemdsError::Conflict { .. } => Failure::new(
                     Code::Aborted,
@@ -386,7 +322,8 @@ pub fn from_catalog(error: CatalogError, table: &str, creating: bool) -> Failure
                          changes Table: {table}"
                     ),
                     true,
-                ),
+                )
+                .because(cause),
                 _ => Failure::new(
                     Code::Unavailable,
                     "OutcomeUnknown",
@@ -395,7 +332,8 @@ pub fn from_catalog(error: CatalogError, table: &str, creating: bool) -> Failure
                          because the region's directory cannot be reached; DescribeTable will tell"
                     ),
                     false,
-                ),
+                )
+                .because(cause),
             }
         }
     }
@@ -422,15 +360,13 @@ pub fn from_route(error: RouteError, table: &str, writes: bool) -> Failure {
         RouteError::Timeout { applied: Uncertain::Unknown, last } if writes => {
             outcome_unknown(Code::DeadlineExceeded, table, &last)
         }
-        RouteError::Timeout { last, .. } => {
-            tracing::debug!(table, last, "no answer before the deadline");
-            Failure::new(
-                Code::DeadlineExceeded,
-                "RequestTimeout",
-                "No answer before the request's deadline; nothing was changed",
-                true,
-            )
-        }
+        RouteError::Timeout { last, .. } => Failure::new(
+            Code::DeadlineExceeded,
+            "RequestTimeout",
+            "No answer before the request's deadline; nothing was changed",
+            true,
+        )
+        .because(about(table, &last)),
         RouteError::OutcomeUnknown(why) if writes => {
             outcome_unknown(Code::Unavailable, table, &why)
         }
@@ -448,51 +384,52 @@ pub fn from_group(error: GroupError, table: &str, writes: bool) -> Failure {
         }
         GroupError::Overloaded(why) => overloaded(&why),
         GroupError::Invalid(why) => validation(why),
-        GroupError::DiskFull(why) => {
-            tracing::warn!(table, why, "a write was refused for want of disk space");
-            Failure::new(
-                Code::ResourceExhausted,
-                "DiskFull",
-                "The partition's leader has no disk space left: nothing was written. Free space or \
+        GroupError::DiskFull(why) => Failure::new(
+            Code::ResourceExhausted,
+            "DiskFull",
+            "The partition's leader has no disk space left: nothing was written. Free space or \
                  add a node; reads go on",
-                false,
-            )
-        }
-        GroupError::Corrupt(why) => {
-            tracing::error!(table, why, "stored data fails its checksum");
-            Failure::new(
-                Code::DataLoss,
-                "CorruptData",
-                "The stored data fails its checksum on the replica that was asked; an operator must \
+            false,
+        )
+        .because(about(table, &why)),
+        GroupError::Corrupt(why) => Failure::new(
+            Code::DataLoss,
+            "CorruptData",
+            "The stored data fails its checksum on the replica that was asked; an operator must \
                  look (tombolo verify names the replica)",
-                false,
-            )
-        }
+            false,
+        )
+        .because(about(table, &why)),
         GroupError::ClockSkew(why) => unavailable(&why, table),
         other => unavailable(&other.to_string(), table),
     }
 }
 
+/// A cause, with the table it is about.
+fn about(table: &str, why: &str) -> String {
+    format!("table {table}: {why}")
+}
+
 /// Nobody knows whether the write took place.
 fn outcome_unknown(code: Code, table: &str, why: &str) -> Failure {
-    tracing::warn!(table, why, "the outcome of a write is not known");
     Failure::new(
         code,
         "OutcomeUnknown",
         "It is not known whether the write took place; read the item before writing it again",
         false,
     )
+    .because(about(table, why))
 }
 
 /// The partition does not serve now.
 fn unavailable(why: &str, table: &str) -> Failure {
-    tracing::warn!(table, why, "a partition does not serve");
     Failure::new(
         Code::Unavailable,
         "ServiceUnavailable",
         "The partition does not serve at the moment; nothing was changed, retry",
         true,
     )
+    .because(about(table, why))
 }
 
 /// Too much at once.
@@ -526,13 +463,13 @@ pub fn operation_unavailable(why: String) -> Failure {
 
 /// Our own fault.
 pub fn internal(what: &str, cause: impl Display) -> Failure {
-    tracing::error!(%cause, what, "an invariant does not hold");
     Failure::new(
         Code::Internal,
         "InternalServerError",
         format!("The server could not {what}; its log says why under this request's id"),
         false,
     )
+    .because(cause.to_string())
 }
 
 #[cfg(test)]

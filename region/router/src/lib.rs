@@ -11,12 +11,13 @@
 //! know are skipped by protobuf before anything here could see them.
 //!
 //! To read in this order: [`operation`], [`authorize`], `door`, `wire`, `execute`, `region`,
-//! [`errors`], `server`, [`settings`], `metrics`.
+//! [`errors`], [`failure`], `server`, [`settings`], `metrics`.
 
 pub mod authorize;
 mod door;
 pub mod errors;
 mod execute;
+pub mod failure;
 mod figures;
 mod metrics;
 pub mod operation;

@@ -14,7 +14,7 @@ use tombolo_group::Descriptor;
 use tombolo_item::{Condition, Item, KeySchema, Shard, SortCondition, Stamp, Value};
 use tombolo_memds::{TableInfo, TableSpec};
 
-use crate::errors::Failure;
+use crate::failure::Failure;
 
 /// Names the rpcs once: their kinds, paths, and metric labels.
 macro_rules! kinds {

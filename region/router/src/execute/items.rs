@@ -6,7 +6,8 @@ use tombolo_item::{Item, Key, KeySchema};
 
 use super::Executor;
 use crate::door::RequestContext;
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Answer, DeleteItem, GetItem, PutItem};
 use crate::region::Region;
 

@@ -15,7 +15,8 @@ use tombolo_memds::{TableInfo, TableStatus};
 
 use crate::authorize::Authorized;
 use crate::door::RequestContext;
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Answer, Operation};
 use crate::operations::{Operations, OperationsError};
 use crate::region::Region;

@@ -11,7 +11,8 @@ use tombolo_memds::TableInfo;
 use super::Executor;
 use super::items::{decode, key_from};
 use crate::door::RequestContext;
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Answer, KeyCondition, Page, PageRequest, Query, Scan};
 use crate::region::{RangeOf, Region};
 

@@ -3,7 +3,8 @@
 use tombolo_item::Shard;
 
 use super::Executor;
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Answer, GetRecords, RecordsPage, ShardDescription, StreamDescription};
 use crate::region::Region;
 use crate::subjects;

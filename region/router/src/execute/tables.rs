@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tombolo_memds::{TableInfo, TableSpec, TableStatus};
 
 use super::Executor;
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Answer, TableDescription};
 use crate::region::Region;
 use crate::subjects;

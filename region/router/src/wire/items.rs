@@ -8,7 +8,8 @@ use tombolo_item::{Item, Stamp};
 use tonic::{Request, Response, Status};
 
 use super::{Services, parse};
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{
     Answer, DeleteItem, GetItem, KeyCondition, Operation, Page, PutItem, Query, Scan,
 };

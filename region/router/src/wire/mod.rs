@@ -12,8 +12,9 @@ use tonic::{Request, Response, Status};
 
 use crate::authorize::authorize;
 use crate::door::RequestContext;
-use crate::errors::{self, Failure};
+use crate::errors;
 use crate::execute::Executor;
+use crate::failure::Failure;
 use crate::operation::{Answer, Operation};
 use crate::region::Region;
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tombolo_client::{convert, v1};
 use tombolo_item::{Condition, Item, Value};
 
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::PageRequest;
 
 /// A table's name: 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'.

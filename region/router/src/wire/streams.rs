@@ -9,7 +9,8 @@ use tombolo_item::{Cause, ChangeKind, ChangeRecord, Item, KeySchema, chain_hash}
 use tonic::{Request, Response, Status};
 
 use super::{Services, parse};
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Answer, GetRecords, Operation, RecordsPage};
 use crate::region::Region;
 

@@ -7,7 +7,8 @@ use tombolo_memds::{TableSpec, TableStatus};
 use tonic::{Request, Response, Status};
 
 use super::{Services, parse};
-use crate::errors::{self, Failure};
+use crate::errors;
+use crate::failure::Failure;
 use crate::operation::{Answer, Operation, TableDescription};
 use crate::region::Region;
 
