@@ -16,7 +16,7 @@ use tombolo_client::report::{
     LinkStatus, StatusReport, StreamStatus, TableDigest, VerifyEvent, VerifyFinding, VerifySummary,
 };
 use tombolo_group::{CallError, Host, Net, ServiceId};
-use tombolo_item::{NodeId, json};
+use tombolo_item::{NodeId, RegionId, json};
 use tombolo_link::checkpoint::{CHECKPOINT_KIND, Checkpoint, checkpoint_id};
 use tombolo_link::verify::{self, DigestSummary, Finding, Phase, Progress, Report, VerifyDeps};
 use tombolo_memds::{Memds, TableInfo};
@@ -127,32 +127,56 @@ impl NodeOperations {
         status.collect()
     }
 
-    /// How far each link into this region is, from its replicated checkpoint.
+    /// How far each link into this region is: what this node runs, as it knows it; the others from
+    /// their replicated checkpoints.
     async fn links(&self) -> Result<Vec<LinkStatus>, OperationsError> {
         let own = self.memds.node().region;
+        let running = tombolo_link::link_progress();
         let mut links = Vec::new();
         for table in self.memds.tables().iter().filter(|t| t.regions.contains(&own)) {
             for (id, name) in table.regions.iter().zip(&table.region_names) {
                 if *id == own {
                     continue;
                 }
-                let name_of_row = checkpoint_id(table.id, *id);
-                let row = self.memds.system_get(CHECKPOINT_KIND, &name_of_row).await;
-                let Some((bytes, _)) = row.map_err(unavailable)? else { continue };
-                let checkpoint = Checkpoint::decode(&bytes).map_err(unavailable)?;
-                links.extend(checkpoint.shards.iter().map(|shard| LinkStatus {
+                let here = running.iter().filter(|line| (line.table, line.from) == (table.id, *id));
+                let before = links.len();
+                links.extend(here.map(|line| LinkStatus {
                     table: table.name.clone(),
                     source: name.clone(),
-                    shard: shard.shard,
-                    applied_seq: shard.seq,
-                    // The checkpoint does not know the source's head, nor when records got here.
-                    head_seq: 0,
-                    lag_ms: None,
-                    state: "checkpoint".to_owned(),
+                    shard: line.shard,
+                    applied_seq: line.applied_seq,
+                    head_seq: line.head_seq,
+                    lag_ms: line.lag_ms,
+                    state: line.held.clone().unwrap_or_else(|| "running".to_owned()),
                 }));
+                if links.len() == before {
+                    links.extend(self.checkpoint(table, *id, name).await?);
+                }
             }
         }
         Ok(links)
+    }
+
+    async fn checkpoint(
+        &self,
+        table: &TableInfo,
+        from: RegionId,
+        source: &str,
+    ) -> Result<Vec<LinkStatus>, OperationsError> {
+        let row = self.memds.system_get(CHECKPOINT_KIND, &checkpoint_id(table.id, from)).await;
+        let Some((bytes, _)) = row.map_err(unavailable)? else { return Ok(Vec::new()) };
+        let checkpoint = Checkpoint::decode(&bytes).map_err(unavailable)?;
+        let status = checkpoint.shards.iter().map(|shard| LinkStatus {
+            table: table.name.clone(),
+            source: source.to_owned(),
+            shard: shard.shard,
+            applied_seq: shard.seq,
+            // The checkpoint does not know the source's head, nor when records got here.
+            head_seq: 0,
+            lag_ms: None,
+            state: "runs on another node".to_owned(),
+        });
+        Ok(status.collect())
     }
 }
 
@@ -250,7 +274,7 @@ fn tell(report: &Report) -> Vec<VerifyEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tombolo_item::{RegionId, TableId};
+    use tombolo_item::TableId;
     use tombolo_link::verify::{FindingKind, RegionDigest};
 
     #[test]

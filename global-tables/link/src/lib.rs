@@ -22,6 +22,7 @@
 //! `world`; `link` (the loop), `inlet`, `source`, `target` (its ends); `serve` (the other side);
 //! `run` (which links run where); `purge`; [`verify`].
 
+mod board;
 pub mod checkpoint;
 mod error;
 mod gauges;
@@ -44,6 +45,7 @@ pub mod verify;
 mod wire;
 mod world;
 
+pub use board::{ShardProgress, link_progress};
 pub use error::{LinkError, VerifyError};
 pub use run::run;
 pub use settings::LinkSettings;

@@ -25,6 +25,7 @@ use tombolo_item::{Hlc, RegionId, RowKey, Shard, Stamp, TableId};
 use tombolo_stream::Position as StreamPosition;
 use tombolo_stream::subscriber::StreamRecord;
 
+use crate::board::Place;
 use crate::checkpoint::Checkpoint;
 use crate::error::LinkError;
 use crate::gauges::Gauges;
@@ -103,6 +104,7 @@ pub(crate) struct Link<S, T> {
     surveying: bool,
     troubled_at: BTreeMap<Shard, Instant>,
     gauges: Gauges,
+    place: Place,
 }
 
 impl<S: Source, T: Target> Link<S, T> {
@@ -119,6 +121,7 @@ impl<S: Source, T: Target> Link<S, T> {
         };
         let (refusals, refused) = mpsc::unbounded_channel();
         let gauges = Gauges::new(&name.from_name, &name.to_name);
+        let place = Place::new(name.table, name.from);
         let mut link = Link {
             name,
             settings,
@@ -136,6 +139,7 @@ impl<S: Source, T: Target> Link<S, T> {
             surveying: false,
             troubled_at: BTreeMap::new(),
             gauges,
+            place,
         };
         for shard in &checkpoint.shards {
             link.add_shard(shard.shard, shard.position());
@@ -263,6 +267,7 @@ impl<S: Source, T: Target> Link<S, T> {
         let target = self.target.clone();
         let refusals = self.refusals.clone();
         let lag = self.gauges.lag.clone();
+        let newest_lag = self.place.newest_lag();
         let applied = self.gauges.applied.clone();
         self.tasks.spawn(async move {
             let mut pause = Duration::from_millis(10);
@@ -286,7 +291,9 @@ impl<S: Source, T: Target> Link<S, T> {
                 pause = (pause * 2).min(PAUSE_MAX);
             }
             let stamp_ms = work.change.record.stamp.hlc.0 >> 16;
-            lag.observe(target.now_ms().saturating_sub(stamp_ms) as f64 / 1_000.0);
+            let lag_ms = target.now_ms().saturating_sub(stamp_ms);
+            lag.observe(lag_ms as f64 / 1_000.0);
+            newest_lag.tell(lag_ms);
             applied.inc();
             let bytes = work.change.canonical.len();
             Event::Merged { shard: work.shard, seq: work.seq, row_key: work.row_key, bytes }
@@ -460,5 +467,9 @@ impl<S: Source, T: Target> Link<S, T> {
         let held = self.shards.values().filter(|state| state.is_held()).count();
         let backlog = self.shards.values().map(ShardState::backlog).sum::<u64>();
         self.gauges.set(held as i64, backlog as i64);
+        self.place.show(self.shards.iter().map(|(shard, state)| {
+            let done = state.done().seq;
+            (*shard, done, done + state.backlog(), state.held_because())
+        }));
     }
 }

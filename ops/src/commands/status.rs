@@ -151,7 +151,7 @@ fn render(report: &StatusReport) -> String {
             .collect(),
     );
     section(
-        &["LINK FROM", "TABLE", "SHARD", "DURABLE HERE", "HEAD", "LAG MS", "STATE"],
+        &["LINK FROM", "TABLE", "SHARD", "APPLIED", "HEAD", "LAG MS", "STATE"],
         report
             .links
             .iter()
