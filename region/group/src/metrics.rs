@@ -33,7 +33,7 @@ gauge!(
 gauge!(
     CLOCK_AHEAD,
     "tombolo_group_clock_ahead_milliseconds",
-    "How far this node's clock is ahead of the peer that is furthest behind it, at most."
+    "How far this node's clock is ahead of the peer that is furthest behind it, at least."
 );
 gauge!(DISK_FULL, "tombolo_group_disk_full", "1 while the log refuses writes for lack of room.");
 counter!(
@@ -43,7 +43,11 @@ counter!(
 );
 counter!(ELECTIONS, "tombolo_group_elections_total", "Elections that this node started.");
 counter!(CHECKPOINTS, "tombolo_group_checkpoints_total", "Checkpoints written.");
-counter!(CHECKPOINT_FAILURES, "tombolo_group_checkpoint_failures_total", "Checkpoints that failed.");
+counter!(
+    CHECKPOINT_FAILURES,
+    "tombolo_group_checkpoint_failures_total",
+    "Checkpoints that failed."
+);
 counter!(
     SNAPSHOTS_INSTALLED,
     "tombolo_group_snapshots_installed_total",

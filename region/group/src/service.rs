@@ -17,6 +17,8 @@ use crate::types::{
 };
 
 const VERSION: u8 = 1;
+/// An answer must fit a frame between nodes.
+const CHANGES_BYTES_MAX: usize = 4 << 20;
 
 /// The order of the variants is wire format.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,7 +109,7 @@ async fn answer(host: Host, ask: Ask) -> Result<Tell, GroupError> {
         }
         Ask::Changes(shard, from_seq, max_bytes) => {
             let log = host.change_log(shard).ok_or(GroupError::NoSuchGroup)?;
-            let read = move || log.read(from_seq, max_bytes as usize);
+            let read = move || log.read(from_seq, (max_bytes as usize).min(CHANGES_BYTES_MAX));
             let changes = host.blocking(read).await??;
             Tell::Changes {
                 records: changes.records,

@@ -5,9 +5,7 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tombolo_item::{
-    Condition, GroupId, Hlc, Key, KeyRange, NodeId, RowKey, Shard, Stamp, TableId,
-};
+use tombolo_item::{Condition, GroupId, Hlc, Key, KeyRange, NodeId, RowKey, Shard, Stamp, TableId};
 use tombolo_storage::{Digest, Finding};
 use uuid::Uuid;
 
@@ -104,7 +102,7 @@ pub struct RangeRequest {
     pub reverse: bool,
     /// At most this many items; 0 = as many as `max_bytes` allows.
     pub limit: u32,
-    /// Stop once the items hold this many bytes; 0 = the default of 1 MiB.
+    /// Stop once the items hold this many bytes; 0 = the default of 1 MiB; at most 4 MiB.
     pub max_bytes: u32,
     pub strong: bool,
 }

@@ -6,7 +6,7 @@
 //! the wire, they are the authenticated ends of the stream.
 //!
 //! ```text
-//! frame   u8 version = 1 · u64 sender's wall clock, ms · varint count · message* · u32 crc32c of all before
+//! frame   u8 version = 1 · u64 sender's wall clock, ms · u64 heard, ms · varint count · message* · u32 crc32c of all before
 //! message u8 kind · u64 group · varint term · then by kind:
 //!   1 append            varint prev_index prev_term commit · varint n · entry*
 //!   2 append response   varint index commit reject_hint log_term request_snapshot · u8 reject
@@ -53,7 +53,10 @@ pub enum PeerBody {
 /// A frame taken apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
+    /// The sender's wall clock.
     pub wall_ms: u64,
+    /// The newest wall clock in a frame that the sender had received from us; 0 = none yet.
+    pub heard_ms: u64,
     pub messages: Vec<PeerMessage>,
 }
 
@@ -81,7 +84,7 @@ fn kind_of(kind: MessageType) -> Option<u8> {
 }
 
 /// Writes a frame; messages that may not travel are left out.
-pub fn encode(wall_ms: u64, messages: &[PeerMessage]) -> Bytes {
+pub fn encode(wall_ms: u64, heard_ms: u64, messages: &[PeerMessage]) -> Bytes {
     let entries: usize = messages
         .iter()
         .map(|m| match &m.body {
@@ -94,6 +97,7 @@ pub fn encode(wall_ms: u64, messages: &[PeerMessage]) -> Bytes {
     let mut e = Encoder::with_capacity(entries + 32);
     e.u8(VERSION);
     e.u64(wall_ms);
+    e.u64(heard_ms);
     let travelling = messages.iter().filter(|m| match &m.body {
         PeerBody::Raft { message, .. } => may_travel(message.msg_type),
         _ => true,
@@ -192,6 +196,7 @@ pub fn decode(bytes: &Bytes, from: NodeId, to: NodeId) -> Result<Frame, FormatEr
         return Err(d.error(format!("unknown frame version {version}")));
     }
     let wall_ms = d.u64()?;
+    let heard_ms = d.u64()?;
     let count = d.varint()?;
     if count > body_len as u64 / 10 {
         return Err(d.error(format!("{count} messages do not fit {body_len} bytes")));
@@ -203,7 +208,7 @@ pub fn decode(bytes: &Bytes, from: NodeId, to: NodeId) -> Result<Frame, FormatEr
     if d.remaining() != 0 {
         return Err(d.error("bytes after the last message"));
     }
-    Ok(Frame { wall_ms, messages })
+    Ok(Frame { wall_ms, heard_ms, messages })
 }
 
 fn decode_message(
@@ -377,19 +382,19 @@ mod tests {
     #[test]
     fn a_frame_has_the_written_form_and_comes_back() {
         let messages = one_of_each();
-        let bytes = encode(0x0102, &messages);
+        let bytes = encode(0x0102, 3, &messages);
         assert_eq!(hex(&bytes), GOLDEN);
         let frame = decode(&bytes, NodeId(1), NodeId(2)).unwrap();
-        assert_eq!(frame, Frame { wall_ms: 0x0102, messages });
+        assert_eq!(frame, Frame { wall_ms: 0x0102, heard_ms: 3, messages });
     }
 
     const GOLDEN: &str = concat!(
-        "0100000000000001020c010000000000000010050704060108050000000004646174610000000163",
-        "02000000000000001005ac0206090402010300000000000000100506d20904000000000000001005",
-        "07d20905000000000000001005080506040106000000000000001005060401070000000000000010",
-        "050805000000080000000000000010050000000900000000000000100563050000001e0100000000",
-        "000000000200000000000000010000000000000002000000000a0000000000000010050b00000000",
-        "00000010050c000000000000001005019bb654dc",
+        "01000000000000010200000000000000030c01000000000000001005070406010805000000000464",
+        "617461000000016302000000000000001005ac0206090402010300000000000000100506d2090400",
+        "000000000000100507d2090500000000000000100508050604010600000000000000100506040107",
+        "00000000000000100508050000000800000000000000100500000009000000000000001005630500",
+        "00001e0100000000000000000200000000000000010000000000000002000000000a000000000000",
+        "0010050b0000000000000010050c0000000000000010050157da435b",
     );
 
     #[test]
@@ -397,12 +402,12 @@ mod tests {
         let mut messages = one_of_each();
         messages.insert(0, raft(message(MessageType::MsgPropose), 0));
         messages.insert(3, raft(message(MessageType::MsgTransferLeader), 0));
-        assert_eq!(encode(0x0102, &messages), encode(0x0102, &one_of_each()));
+        assert_eq!(encode(0x0102, 3, &messages), encode(0x0102, 3, &one_of_each()));
     }
 
     #[test]
     fn any_flip_and_any_cut_is_refused() {
-        let bytes = encode(7, &one_of_each());
+        let bytes = encode(7, 0, &one_of_each());
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -416,7 +421,7 @@ mod tests {
     #[test]
     fn other_versions_kinds_and_counts_are_refused_by_name() {
         let check = |at: usize, value: u8, reason: &str| {
-            let bytes = encode(7, &[raft(message(MessageType::MsgTimeoutNow), 0)]);
+            let bytes = encode(7, 0, &[raft(message(MessageType::MsgTimeoutNow), 0)]);
             let mut changed = bytes[..bytes.len() - 4].to_vec();
             changed[at] = value;
             let crc = crc32c(&changed);
@@ -425,8 +430,8 @@ mod tests {
             assert!(error.contains(reason), "{error}");
         };
         check(0, 2, "version 2");
-        check(9, 100, "100 messages do not fit");
-        check(10, 77, "unknown message kind 77");
-        check(19, 0, "without a term");
+        check(17, 100, "100 messages do not fit");
+        check(18, 77, "unknown message kind 77");
+        check(27, 0, "without a term");
     }
 }

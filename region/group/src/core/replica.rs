@@ -357,7 +357,7 @@ impl<M: Machine> GroupCore<M> {
         if self.breaks_promises() {
             return true;
         }
-        if self.promise.holds(now.mono_ms) || self.installing {
+        if self.promise.holds(now.mono_ms) {
             return false;
         }
         if self.leading.is_some() && self.lease.holds(now.mono_ms) {

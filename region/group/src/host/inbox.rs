@@ -1,7 +1,8 @@
 //! What reaches the event loop from other threads.
 //!
 //! Always true: pushing never blocks on the loop's work; commands arrive in the order they were
-//! pushed; the loop takes everything that is there at once.
+//! pushed; the loop takes everything that is there at once. Once closed it drops what is pushed, so
+//! nobody waits for a loop that has ended.
 
 use std::time::Duration;
 
@@ -73,26 +74,47 @@ pub(crate) enum Cmd {
 }
 
 #[derive(Default)]
+struct Queue {
+    cmds: Vec<Cmd>,
+    closed: bool,
+}
+
+#[derive(Default)]
 pub(crate) struct Inbox {
-    queue: Mutex<Vec<Cmd>>,
+    queue: Mutex<Queue>,
     wake: Condvar,
 }
 
 impl Inbox {
     pub(crate) fn push(&self, cmd: Cmd) {
         let mut queue = self.queue.lock();
-        queue.push(cmd);
-        if queue.len() == 1 {
+        if queue.closed {
+            // Dropped after the lock is: dropping may complete whoever waits.
+            drop(queue);
+            return drop(cmd);
+        }
+        queue.cmds.push(cmd);
+        if queue.cmds.len() == 1 {
             self.wake.notify_one();
         }
+    }
+
+    /// The loop has ended.
+    pub(crate) fn close(&self) {
+        let rest = {
+            let mut queue = self.queue.lock();
+            queue.closed = true;
+            std::mem::take(&mut queue.cmds)
+        };
+        drop(rest);
     }
 
     /// Takes everything into the empty `into`, waiting up to `timeout` for the first.
     pub(crate) fn take(&self, into: &mut Vec<Cmd>, timeout: Duration) {
         let mut queue = self.queue.lock();
-        if queue.is_empty() {
+        if queue.cmds.is_empty() {
             self.wake.wait_for(&mut queue, timeout);
         }
-        std::mem::swap(&mut *queue, into);
+        std::mem::swap(&mut queue.cmds, into);
     }
 }

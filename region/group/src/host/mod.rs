@@ -53,6 +53,8 @@ use snapshot::Readers;
 
 /// What a range read stops at when nothing smaller is asked.
 const RANGE_BYTES: usize = 1 << 20;
+/// What it stops at whatever is asked: an answer must fit a frame between nodes.
+const RANGE_BYTES_MAX: usize = 4 << 20;
 /// A range read of at most this many items runs on the caller's thread.
 const RANGE_INLINE: u32 = 32;
 /// How long a digest waits for its replica to reach the marker.
@@ -665,7 +667,7 @@ fn collect(partition: &Partition, request: &RangeRequest) -> Result<RangeRespons
     let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
     let max_bytes = match request.max_bytes as usize {
         0 => RANGE_BYTES,
-        n => n,
+        n => n.min(RANGE_BYTES_MAX),
     };
     let (mut items, mut bytes, mut more): (Vec<(RowKey, Bytes)>, _, _) = (Vec::new(), 0, false);
     let mut visit = |key: RowKey, row: tombolo_storage::StoredRow| {

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -137,8 +138,21 @@ impl Loop {
         }
     }
 
-    /// Runs until told to stop or the disk fails.
-    pub(super) fn run(mut self) {
+    /// Runs until told to stop or the disk fails. However it ends, nobody is left waiting.
+    pub(super) fn run(self) {
+        let inner = self.inner.clone();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.turns())) {
+            let reason = format!("the event loop of the groups: {}", reason_of(panic));
+            tracing::error!(reason, "this node stops serving");
+            inner.groups.read().values().for_each(|shared| shared.set_serves_until(0));
+            inner.groups.write().clear();
+            inner.fatal.send_replace(Some(reason));
+        }
+        inner.stopped.store(true, Ordering::SeqCst);
+        inner.inbox.close();
+    }
+
+    fn turns(mut self) {
         let (mut beat_at, mut scan_at, mut chore_at) = (0, 0, 0);
         let beat_ms = self.inner.settings.beat.as_millis() as u64;
         let mut cmds = Vec::new();
@@ -205,7 +219,7 @@ impl Loop {
     }
 
     fn on_frame(&mut self, now: Now, from: NodeId, frame: Frame) {
-        self.skew.sample(from, now.mono_ms, now.wall_ms, frame.wall_ms);
+        self.skew.sample(from, now.mono_ms, frame.heard_ms, frame.wall_ms);
         for PeerMessage { group, body } in frame.messages {
             self.step(now, group, Event::Message { from, body });
         }
@@ -595,13 +609,13 @@ impl Loop {
             *bytes += 32;
             messages.push(message);
             if *bytes >= FRAME_BYTES {
-                self.inner.net.send(to, frame::encode(now.wall_ms, messages));
+                self.inner.net.send(to, frame::encode(now.wall_ms, self.skew.heard(to), messages));
                 (*bytes, *messages) = (0, Vec::new());
             }
         }
         for (to, (_, messages)) in peers {
             if !messages.is_empty() {
-                self.inner.net.send(to, frame::encode(now.wall_ms, &messages));
+                self.inner.net.send(to, frame::encode(now.wall_ms, self.skew.heard(to), &messages));
             }
         }
     }
@@ -715,7 +729,7 @@ fn pin(shared: &Shared, index: u64, at_ms: u64) {
 fn reason_of(panic: Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("the replica's step panicked: {}", text.unwrap_or("(no message)"))
+    format!("it panicked: {}", text.unwrap_or("(no message)"))
 }
 
 /// What every replica of a new group starts from: the same first entry, committed by definition.

@@ -357,7 +357,7 @@ impl World {
             frames.entry(to.0).or_default().push(message);
         }
         for (to, messages) in frames {
-            let frame = frame::encode(at, &messages);
+            let frame = frame::encode(at, 0, &messages);
             self.send(id, to, frame);
         }
         for (ticket, answer) in out.answers {
