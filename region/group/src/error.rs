@@ -56,10 +56,7 @@ impl GroupError {
 
     /// Whether the same request may succeed if it is tried again, here or at another replica.
     pub fn retry_helps(&self) -> bool {
-        !matches!(
-            self,
-            GroupError::Corrupt(_) | GroupError::Invalid(_) | GroupError::ClockSkew(_)
-        )
+        !matches!(self, GroupError::Corrupt(_) | GroupError::Invalid(_) | GroupError::ClockSkew(_))
     }
 }
 
