@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tombolo_client::report::{StatusReport, VerifyEvent};
 use tombolo_client::{Client, Expression, KeyQuery, ReadPage, TableDefinition, WriteOptions};
+use tombolo_client::{convert, v1};
 use tombolo_group::net::node_san;
 use tombolo_group::{Host, HostSettings, Net, NetSettings, NodeTls};
 use tombolo_item::{
@@ -272,6 +273,7 @@ async fn a_region_serves_items_through_every_port() {
     assert_eq!(stream.shards.len(), 4);
     let (mut inserted, mut removed) = (0, 0);
     for shard in &stream.shards {
+        assert_eq!(shard.oldest_seq, 1);
         let mut seq = 1;
         let mut previous = None;
         loop {
@@ -294,6 +296,20 @@ async fn a_region_serves_items_through_every_port() {
         }
     }
     assert_eq!((inserted, removed), (73, 1));
+
+    // A program without our decoder gets them decoded.
+    let request = v1::GetRecordsRequest {
+        table_name: "music".into(),
+        shard: stream.shards[0].shard.to_string(),
+        sequence: 1,
+        ..v1::GetRecordsRequest::default()
+    };
+    let page = client.raw().streams.get_records(request).await.unwrap().into_inner();
+    let first = &page.records[0];
+    assert_eq!(first.kind(), v1::ChangeKind::Insert);
+    let image = convert::item(first.new_image.clone()).unwrap();
+    assert_eq!(image.get("title"), Some(&s("first")));
+    assert_eq!(first.keys.keys().collect::<Vec<_>>(), ["pk", "sk"]);
 
     // Whoever is asked tells what it sees.
     let status = clients[2].status().await.unwrap();
