@@ -213,7 +213,7 @@ fn without_syncs_the_same_cut_loses_acknowledged_writes() {
 fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
     let Some(volume) = Volume::new("ext4", 16) else { return };
     let ballast = volume.mount.join("ballast");
-    std::fs::write(&ballast, vec![1; 6 << 20]).unwrap();
+    std::fs::write(&ballast, vec![1; 9 << 20]).unwrap();
 
     // Until it is full, and refuses more than once (it reads between refusals).
     let mut node = Loaded::start(&volume, false);

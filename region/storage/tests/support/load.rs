@@ -115,7 +115,7 @@ impl Node {
             let batch = (0..3)
                 .map(|_| {
                     let name = format!("key-{}", (self.maker.seq + 1) % 500);
-                    let value = (self.maker.seq + 1).to_be_bytes().repeat(40);
+                    let value = noise(self.maker.seq + 1);
                     self.maker.put(&name, &value)
                 })
                 .collect();
@@ -162,6 +162,18 @@ impl Node {
             assert_eq!(row.stamp.seq, seq);
         }
     }
+}
+
+/// 320 bytes that do not compress.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut word = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        x
+    };
+    (0..40).flat_map(|_| word().to_be_bytes()).collect()
 }
 
 pub fn append(wal: &Wal, records: Vec<WalRecord>) -> Result<(), StorageError> {
