@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
-use tombolo_client::ClientError;
+use tombolo_client::{Client, ClientError};
+use tombolo_item::Item;
 
 use super::connection::Connection;
 use super::values;
-use crate::error::{Context, Failure, Result, exit_of_code};
+use crate::error::{Context, Exit, Failure, Result, exit_of_code};
 use crate::output::{self, Format};
 
 /// Loads items from a file with one JSON object per line.
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// Lines at the start that are stored already.
     #[arg(long, default_value_t = 0)]
     skip: u64,
+    /// How long a line is tried again while the cluster cannot take it, in seconds.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    patience: u64,
     /// Lines are DynamoDB JSON.
     #[arg(long)]
     dynamodb_json: bool,
@@ -69,6 +73,7 @@ pub(super) async fn run(args: Args) -> Result {
     client.describe_table(&args.table).await?;
     let (mut lines, bar) = open(&args)?;
     let started = Instant::now();
+    let patience = Duration::from_secs(args.patience);
     let mut prefix = Prefix { complete: args.skip, ..Prefix::default() };
     let mut on_their_way: JoinSet<(u64, std::result::Result<(), ClientError>)> = JoinSet::new();
     let mut number = 0_u64;
@@ -95,9 +100,8 @@ pub(super) async fn run(args: Args) -> Result {
             match values::item(&line, args.dynamodb_json) {
                 Ok(item) => {
                     let (client, table) = (client.clone(), args.table.clone());
-                    on_their_way.spawn(async move {
-                        (at, client.put_item(&table, item).await.map(|_| ()))
-                    });
+                    on_their_way
+                        .spawn(async move { (at, store(&client, &table, item, patience).await) });
                 }
                 Err(wrong) => {
                     failure = Some(wrong.prefixed(format!("line {}", at + 1)));
@@ -118,6 +122,32 @@ pub(super) async fn run(args: Args) -> Result {
     finish(&args, prefix.complete, started.elapsed(), failure)
 }
 
+/// Stores one item, again and again while that can help. An unknown outcome is no obstacle here: the
+/// same item stored twice is the same item.
+async fn store(
+    client: &Client,
+    table: &str,
+    item: Item,
+    patience: Duration,
+) -> std::result::Result<(), ClientError> {
+    let deadline = Instant::now() + patience;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let error = match client.put_item(table, item.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let passing = error.retryable
+            || error.is_outcome_unknown()
+            || exit_of_code(error.code) == Exit::Unavailable;
+        if !passing || Instant::now() + pause > deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
 fn open(args: &Args) -> Result<(Box<dyn BufRead + Send>, ProgressBar)> {
     if args.file.as_os_str() == "-" {
         let bar = ProgressBar::no_length();
@@ -126,7 +156,7 @@ fn open(args: &Args) -> Result<(Box<dyn BufRead + Send>, ProgressBar)> {
     let what = || format!("opening {}", args.file.display());
     let file = std::fs::File::open(&args.file)
         .context(what)
-        .map_err(|failure| failure.with_exit(crate::error::Exit::Usage))?;
+        .map_err(|failure| failure.with_exit(Exit::Usage))?;
     let bar = ProgressBar::new(file.metadata().context(what)?.len());
     let template = "[{bar:30}] {bytes}/{total_bytes} {msg} {elapsed}, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
