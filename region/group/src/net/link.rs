@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
+use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use super::certificate::node_san;
 use super::outbox::{Bounds, Outbox, Outgoing, Phase, Pushed};
@@ -177,8 +177,8 @@ impl Link {
 
     async fn dial(&self, peer: &Peer, generation: u64) -> Result<Streaming<Frame>, String> {
         let shared = &self.shared;
-        let tls =
-            shared.client_tls.clone().domain_name(node_san(&shared.settings.cluster, peer.node));
+        let tls = ClientTlsConfig::clone(&shared.client_tls.load())
+            .domain_name(node_san(&shared.settings.cluster, peer.node));
         let endpoint = Endpoint::from_shared(format!("https://{}", peer.addr))
             .map_err(|error| error.to_string())?
             .tls_config(tls)

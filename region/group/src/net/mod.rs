@@ -39,16 +39,17 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
 use tombolo_item::{NodeId, RegionId};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity, Server, ServerTlsConfig};
 
 pub use certificate::{node_san, valid_cluster_name};
 pub use faults::Faults;
 use link::{Kind, Link};
-use port::{Incoming, Port, Shared};
+use port::{Accepted, Port, Shared};
 
 /// What a user sets about the node port.
 #[derive(Debug, Clone)]
@@ -152,7 +153,9 @@ struct Inner {
     local_addr: SocketAddr,
     /// Told when a call starts to wait, so that its deadline is watched.
     waiting: Notify,
-    server: Mutex<Option<JoinHandle<()>>>,
+    /// Where accepted sockets go: to the server with the newest certificate.
+    accepted: Arc<ArcSwap<mpsc::Sender<std::io::Result<Accepted>>>>,
+    servers: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Pair {
@@ -178,63 +181,34 @@ impl Net {
         }
         // Fails if the process has already installed one, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let tls = &settings.tls;
-        let identity = Identity::from_pem(&tls.cert_pem, &tls.key_pem);
-        let authority = Certificate::from_pem(&tls.ca_pem);
-        let client_tls = ClientTlsConfig::new()
-            .identity(identity.clone())
-            .ca_certificate(authority.clone())
-            .timeout(HANDSHAKE_TIMEOUT);
-        let server_tls = ServerTlsConfig::new()
-            .identity(identity)
-            .client_ca_root(authority)
-            .timeout(HANDSHAKE_TIMEOUT);
+        let (client_tls, server_tls) = configurations(&settings.tls);
         let listen = settings.listen;
         let listener = TcpListener::bind(listen)
             .await
             .map_err(|source| NetError::Listen { listen, source })?;
         let local_addr =
             listener.local_addr().map_err(|source| NetError::Listen { listen, source })?;
-        let (stop, mut stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             faults: Faults::new(settings.region, settings.zone.clone()),
             settings,
-            client_tls,
-            stop,
+            client_tls: ArcSwap::from_pointee(client_tls),
+            stop: watch::Sender::new(false),
             known: ArcSwap::default(),
             runtime: tokio::runtime::Handle::current(),
             frame_handler: OnceLock::new(),
             services: std::array::from_fn(|_| OnceLock::new()),
         });
-        let port = wire::NodePortServer::new(Port(shared.clone()))
-            .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
-        let serving = Server::builder()
-            .tls_config(server_tls)
-            .map_err(|error| NetError::Tls(link::chain(&error)))?
-            .initial_stream_window_size(link::STREAM_WINDOW)
-            .initial_connection_window_size(link::CONNECTION_WINDOW)
-            .max_concurrent_streams(16)
-            .http2_max_header_list_size(16 << 10)
-            .http2_keepalive_interval(Some(link::KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(link::KEEPALIVE_TIMEOUT))
-            .add_service(port)
-            .serve_with_incoming_shutdown(Incoming::new(listener), async move {
-                // An error means that the port is gone, which also ends it.
-                let _ = stopped.wait_for(|stopped| *stopped).await;
-            });
-        let server = tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(reason = link::chain(&error), "the node port stopped");
-            }
-        });
+        let (sender, server) = serve(&shared, server_tls)?;
+        let accepted = Arc::new(ArcSwap::from_pointee(sender));
+        shared.spawn(port::accept(listener, shared.clone(), accepted.clone()));
         let net = Net(Arc::new(Inner {
             shared: shared.clone(),
             links: ArcSwap::default(),
             learning: Mutex::new(()),
             local_addr,
             waiting: Notify::new(),
-            server: Mutex::new(Some(server)),
+            accepted,
+            servers: Mutex::new(vec![server]),
         }));
         shared.spawn(watch_deadlines(net.clone()));
         Ok(net)
@@ -413,6 +387,23 @@ impl Net {
         &self.0.shared.faults
     }
 
+    /// Use another certificate from now on, for what is accepted and what is dialled. Streams that
+    /// are open stay as they are. If it cannot be used, the old one stays.
+    pub fn reload(&self, tls: &NodeTls) -> Result<(), NetError> {
+        let shared = &self.0.shared;
+        let (client_tls, server_tls) = configurations(tls);
+        tonic::transport::Endpoint::from_static("https://node.invalid")
+            .tls_config(client_tls.clone().domain_name("node.invalid"))
+            .map_err(|error| NetError::Tls(link::chain(&error)))?;
+        let (sender, server) = serve(shared, server_tls)?;
+        shared.client_tls.store(Arc::new(client_tls));
+        self.0.accepted.store(Arc::new(sender));
+        let mut servers = self.0.servers.lock();
+        servers.retain(|server| !server.is_finished());
+        servers.push(server);
+        Ok(())
+    }
+
     /// Close the port and all streams; calls in flight end.
     pub async fn shutdown(&self) {
         self.0.shared.stop.send_replace(true);
@@ -420,13 +411,60 @@ impl Net {
             pair.consensus.outbox.down(outbox::Phase::Closed, "the node port is closed");
             pair.data.outbox.down(outbox::Phase::Closed, "the node port is closed");
         }
-        let server = self.0.server.lock().take();
-        if let Some(mut server) = server
-            && timeout(SHUTDOWN_LIMIT, &mut server).await.is_err()
-        {
-            server.abort();
+        let servers = std::mem::take(&mut *self.0.servers.lock());
+        for mut server in servers {
+            if timeout(SHUTDOWN_LIMIT, &mut server).await.is_err() {
+                server.abort();
+            }
         }
     }
+}
+
+/// How this node dials and how it accepts, with one certificate.
+fn configurations(tls: &NodeTls) -> (ClientTlsConfig, ServerTlsConfig) {
+    let identity = Identity::from_pem(&tls.cert_pem, &tls.key_pem);
+    let authority = Certificate::from_pem(&tls.ca_pem);
+    let client = ClientTlsConfig::new()
+        .identity(identity.clone())
+        .ca_certificate(authority.clone())
+        .timeout(HANDSHAKE_TIMEOUT);
+    let server = ServerTlsConfig::new()
+        .identity(identity)
+        .client_ca_root(authority)
+        .timeout(HANDSHAKE_TIMEOUT);
+    (client, server)
+}
+
+type Accepting = (mpsc::Sender<std::io::Result<Accepted>>, JoinHandle<()>);
+
+/// A server for sockets that are accepted elsewhere. It takes no more once the sender is gone, and
+/// ends with its last stream.
+fn serve(shared: &Arc<Shared>, tls: ServerTlsConfig) -> Result<Accepting, NetError> {
+    let (sender, sockets) = mpsc::channel(64);
+    let port = wire::NodePortServer::new(Port(shared.clone()))
+        .max_decoding_message_size(wire::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(wire::MESSAGE_BYTES_MAX);
+    let mut stopped = shared.stop.subscribe();
+    let serving = Server::builder()
+        .tls_config(tls)
+        .map_err(|error| NetError::Tls(link::chain(&error)))?
+        .initial_stream_window_size(link::STREAM_WINDOW)
+        .initial_connection_window_size(link::CONNECTION_WINDOW)
+        .max_concurrent_streams(16)
+        .http2_max_header_list_size(16 << 10)
+        .http2_keepalive_interval(Some(link::KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(link::KEEPALIVE_TIMEOUT))
+        .add_service(port)
+        .serve_with_incoming_shutdown(ReceiverStream::new(sockets), async move {
+            // An error means that the port is gone, which also ends it.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        });
+    let server = shared.runtime.spawn(async move {
+        if let Err(error) = serving.await {
+            tracing::error!(reason = link::chain(&error), "the node port stopped");
+        }
+    });
+    Ok((sender, server))
 }
 
 /// Ends calls at their deadlines, for all links. Sleeps while no call waits.

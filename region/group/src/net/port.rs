@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tombolo_item::{NodeId, RegionId};
 use tonic::transport::ClientTlsConfig;
@@ -36,6 +36,8 @@ use super::{CallError, FrameHandler, NetSettings, Peer, Service, ServiceId};
 
 /// Connections that may be open at once: far above what a cluster's nodes need.
 const CONNECTIONS_MAX: usize = 1024;
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Calls of one stream that may wait at once.
 const CALLS_WAITING_MAX: usize = 16_384;
 /// Answers made in place that go to the queue together.
@@ -45,7 +47,7 @@ const ANSWERS: Bounds = Bounds { items: 65_536, bytes: 64 << 20 };
 /// What the accepting and the dialling side share.
 pub(super) struct Shared {
     pub(super) settings: NetSettings,
-    pub(super) client_tls: ClientTlsConfig,
+    pub(super) client_tls: ArcSwap<ClientTlsConfig>,
     pub(super) faults: Faults,
     pub(super) stop: watch::Sender<bool>,
     pub(super) known: ArcSwap<HashMap<NodeId, Peer>>,
@@ -306,38 +308,47 @@ impl Reader {
     }
 }
 
-/// Accepted sockets: without delay, and not too many of them.
-pub(super) struct Incoming {
-    pub(super) listener: TcpListener,
-    open: Arc<AtomicUsize>,
-}
-
-impl Incoming {
-    pub(super) fn new(listener: TcpListener) -> Incoming {
-        Incoming { listener, open: Arc::default() }
-    }
-}
-
-impl Stream for Incoming {
-    type Item = std::io::Result<Accepted>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let stream = match self.listener.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Poll::Ready(Ok((stream, _))) => stream,
-            };
-            if self.open.load(Ordering::Acquire) >= CONNECTIONS_MAX {
-                tracing::warn!("node port: {CONNECTIONS_MAX} connections are open, refused one");
+/// Accept sockets, without delay and not too many, for whichever server is the newest.
+pub(super) async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    servers: Arc<ArcSwap<mpsc::Sender<std::io::Result<Accepted>>>>,
+) {
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut stop = shared.stop.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stopped| *stopped) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file handles, mostly: others may be closed soon.
+                tracing::warn!(%error, "the node port could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
-            if stream.set_nodelay(true).is_err() {
-                continue;
+        };
+        if open.load(Ordering::Acquire) >= CONNECTIONS_MAX {
+            tracing::warn!("node port: {CONNECTIONS_MAX} connections are open, refused one");
+            continue;
+        }
+        if stream.set_nodelay(true).is_err() {
+            continue;
+        }
+        open.fetch_add(1, Ordering::AcqRel);
+        metrics::CONNECTIONS.inc();
+        let accepted = Accepted { stream, open: open.clone() };
+        let server = servers.load_full();
+        tokio::select! {
+            _ = stop.wait_for(|stopped| *stopped) => return,
+            sent = server.send(Ok(accepted)) => {
+                if sent.is_err() {
+                    tracing::error!("the node port's server has ended");
+                    return;
+                }
             }
-            self.open.fetch_add(1, Ordering::AcqRel);
-            metrics::CONNECTIONS.inc();
-            return Poll::Ready(Some(Ok(Accepted { stream, open: self.open.clone() })));
         }
     }
 }

@@ -296,6 +296,29 @@ async fn only_the_right_certificate_opens_a_stream() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_replaced_while_it_runs() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (a, b) = pair(&old).await;
+    echo_until_ok(&a, 2).await;
+    let nonsense = NodeTls { cert_pem: "no".into(), ..old.certify("x".into()) };
+    assert!(matches!(a.reload(&nonsense), Err(NetError::Tls(_))));
+    // Open streams go on, and whoever knows only the old authority no longer gets in.
+    b.reload(&new.certify(node_san("test", NodeId(2)))).unwrap();
+    assert_eq!(echo(&a, 2, b"open").await.unwrap(), "open");
+    let late = start(old.node(3, 1, "c")).await;
+    late.learn(b.me());
+    assert!(matches!(echo(&late, 2, b"x").await, Err(CallError::Unreachable(_))));
+    // With the new certificate it does, and dialling uses it too.
+    late.reload(&new.certify(node_san("test", NodeId(3)))).unwrap();
+    echo_until_ok(&late, 2).await;
+    b.learn(late.me());
+    echo_until_ok(&b, 3).await;
+    for net in [a, b, late] {
+        net.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_the_port_harms_nobody() {
     let authority = Authority::new();
     let (a, b) = pair(&authority).await;
