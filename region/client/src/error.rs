@@ -18,6 +18,9 @@ pub const ERROR_DOMAIN: &str = "tombolo.v1";
 pub const RETRYABLE: &str = "retryable";
 /// `ErrorInfo.metadata` key and response header: the request's id in the server's log.
 pub const REQUEST_ID: &str = "x-request-id";
+/// Request header: the largest item, in bytes on the wire, that the caller accepts in the details of a
+/// status. They travel in HTTP/2 headers, of which most clients accept only some KiB by default.
+pub const STATUS_BYTES: &str = "x-tombolo-status-bytes";
 /// Type URL of a `ConditionalCheckFailed` among a status' details.
 pub const CONDITIONAL_CHECK_FAILED_URL: &str =
     "type.googleapis.com/tombolo.v1.ConditionalCheckFailed";

@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Request, Response};
-use tombolo_client::error::REQUEST_ID;
+use tombolo_client::error::{REQUEST_ID, STATUS_BYTES};
 use tonic::body::Body;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Status};
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::authorize::Principal;
 use crate::errors;
-use crate::failure::Failure;
+use crate::failure::{Failure, ITEM_BYTES_UNASKED, MOST_ITEM_BYTES};
 use crate::metrics::{self, Rejection};
 use crate::operation::Kind;
 use crate::settings::RouterSettings;
@@ -42,6 +42,8 @@ pub(crate) struct RequestContext {
     pub(crate) principal: Principal,
     /// When the answer must be there.
     pub(crate) deadline: Instant,
+    /// The largest item that its caller accepts in a status, in bytes.
+    pub(crate) most_item_bytes: usize,
 }
 
 impl RequestContext {
@@ -51,6 +53,7 @@ impl RequestContext {
             id: Uuid::nil(),
             principal: Principal::Unknown,
             deadline: Instant::now(),
+            most_item_bytes: 0,
         })
     }
 }
@@ -155,6 +158,12 @@ impl<I, S> Door<I, S> {
     }
 }
 
+/// The largest item that a caller accepts in a status.
+fn most_item_bytes(headers: &HeaderMap) -> usize {
+    let said = headers.get(STATUS_BYTES).and_then(|value| value.to_str().ok()?.parse().ok());
+    said.map_or(ITEM_BYTES_UNASKED, |bytes: usize| bytes.min(MOST_ITEM_BYTES))
+}
+
 /// A `grpc-timeout`: up to eight digits and a unit. What is no such thing is not there.
 fn timeout(value: &HeaderValue) -> Option<Duration> {
     let text = value.to_str().ok()?;
@@ -204,7 +213,7 @@ where
             metrics::rejected(Rejection::InFlight);
             let why = format!("{} under way", self.layer.slots.most);
             let mut response =
-                errors::overloaded(&why).into_status(&id.to_string()).into_http::<Body>();
+                errors::overloaded(&why).into_status(&id.to_string(), 0).into_http::<Body>();
             visit.finish(&mut response);
             return Passage { inner: Inner::Refused(Some(response)), visit: None };
         }
@@ -212,6 +221,7 @@ where
             id,
             principal: self.principal(&request),
             deadline: self.deadline(request.headers(), now),
+            most_item_bytes: most_item_bytes(request.headers()),
         };
         request.extensions_mut().insert(context);
         let inner = match kind {
@@ -237,7 +247,7 @@ impl Visit {
     fn finish(&mut self, response: &mut Response<Body>) {
         let id = self.id.to_string();
         if let Some(status) = undetailed(response.headers()) {
-            *response = status.into_status(&id).into_http();
+            *response = status.into_status(&id, 0).into_http();
         }
         let code = match response.headers().get(Status::GRPC_STATUS) {
             None => Code::Ok,

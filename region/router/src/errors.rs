@@ -479,7 +479,7 @@ mod tests {
     use tombolo_item::Value;
 
     fn seen(failure: Failure) -> ClientError {
-        ClientError::from_status(failure.into_status("id-1"), true)
+        ClientError::from_status(failure.into_status("id-1", 4096), true)
     }
 
     #[test]
@@ -501,6 +501,16 @@ mod tests {
         assert_eq!(error.message, "The conditional request failed");
         assert_eq!(error.item.as_ref(), Some(&item));
         assert_eq!(seen(condition_failed(None)).item, None);
+    }
+
+    #[test]
+    fn a_status_fits_into_headers_whatever_it_quotes() {
+        let error = seen(validation("é".repeat(100_000)));
+        assert!(error.message.len() < 1100 && error.message.ends_with("é..."));
+        let large = Item([("x".to_string(), Value::S("y".repeat(5000)))].into());
+        let error = seen(condition_failed(Some(large)));
+        assert!(error.is_condition_failed() && error.item.is_none());
+        assert!(error.metadata["item"].contains("do not fit"));
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! Always true: the status carries a `google.rpc.ErrorInfo` with reason, request id and "retryable"
 //! ("yes" when the same call may be repeated without doing anything twice); a failed condition that
 //! was asked to show the item carries a `tombolo.v1.ConditionalCheckFailed`; what was turned away for
-//! load carries a `google.rpc.RetryInfo`.
+//! load carries a `google.rpc.RetryInfo`. A status travels in HTTP/2 headers, of which peers accept
+//! only so much (8 KiB in gRPC's own libraries): texts are cut, and an item that does not fit is left
+//! out and its absence said, unless the caller told that it accepts more
+//! ([`tombolo_client::error::STATUS_BYTES`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,6 +25,13 @@ use tonic_types::pb;
 
 /// Type URL of a `google.rpc.RetryInfo`.
 const RETRY_INFO_URL: &str = "type.googleapis.com/google.rpc.RetryInfo";
+/// Longest text of a status, in bytes; percent encoding may triple it.
+const MOST_TEXT_BYTES: usize = 1024;
+/// Largest item in a status for a caller that did not say what it accepts, in bytes on the wire.
+pub(crate) const ITEM_BYTES_UNASKED: usize = 4096;
+/// Largest item in a status for any caller: every legal item with room to spare.
+pub(crate) const MOST_ITEM_BYTES: usize = 1 << 20;
+
 /// A refusal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
@@ -77,13 +87,25 @@ impl Failure {
         }
     }
 
-    /// As a gRPC status for this request; also writes it to the log.
-    pub fn into_status(self, request_id: &str) -> Status {
+    /// As a gRPC status for this request, whose caller accepts an item of so many bytes in it; also
+    /// writes it to the log.
+    pub fn into_status(mut self, request_id: &str, most_item_bytes: usize) -> Status {
         self.log(request_id);
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             (REQUEST_ID.to_string(), request_id.to_string()),
             (RETRYABLE.to_string(), if self.retryable { "yes" } else { "no" }.to_string()),
         ]);
+        let item = self
+            .item
+            .take()
+            .map(|item| v1::ConditionalCheckFailed { item: convert::item_to_wire(*item) });
+        let item_bytes = item.as_ref().map_or(0, v1::ConditionalCheckFailed::encoded_len);
+        if item_bytes > most_item_bytes {
+            metadata.insert(
+                "item".to_string(),
+                format!("left out: its {item_bytes} bytes do not fit into a status; read it"),
+            );
+        }
         let info =
             pb::ErrorInfo { reason: self.reason.into(), domain: ERROR_DOMAIN.into(), metadata };
         let mut details = vec![any(ERROR_INFO_URL, &info)];
@@ -91,14 +113,23 @@ impl Failure {
             let retry_delay = prost_types::Duration::try_from(pause).ok();
             details.push(any(RETRY_INFO_URL, &pb::RetryInfo { retry_delay }));
         }
-        if let Some(item) = self.item {
-            let item = convert::item_to_wire(*item);
-            details.push(any(CONDITIONAL_CHECK_FAILED_URL, &v1::ConditionalCheckFailed { item }));
+        if let Some(item) = item.filter(|_| item_bytes <= most_item_bytes) {
+            details.push(any(CONDITIONAL_CHECK_FAILED_URL, &item));
         }
-        let message = self.message.into_owned();
+        let message = cut(self.message.into_owned());
         let status = pb::Status { code: self.code as i32, message: message.clone(), details };
         Status::with_details(self.code, message, Bytes::from(status.encode_to_vec()))
     }
+}
+
+/// A text that fits: texts may quote what the caller sent, whatever its length.
+fn cut(mut text: String) -> String {
+    if text.len() > MOST_TEXT_BYTES {
+        let end = (0..=MOST_TEXT_BYTES).rev().find(|&at| text.is_char_boundary(at));
+        text.truncate(end.unwrap_or_default());
+        text.push_str("...");
+    }
+    text
 }
 
 fn any(url: &str, message: &impl Message) -> prost_types::Any {

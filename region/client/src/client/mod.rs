@@ -21,11 +21,12 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
 use crate::codec::EncodedCodec;
-use crate::error::ClientError;
+use crate::error::{ClientError, STATUS_BYTES};
 use crate::settings::{ClientSettings, ClientTls};
 use crate::v1::items_client::ItemsClient;
 use crate::v1::operations_client::OperationsClient;
@@ -38,6 +39,11 @@ const REST: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest wait before another attempt.
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
+
+/// The largest item that is accepted in a status, in bytes: any.
+const ITEM_BYTES: &str = "1048576";
+/// The largest list of headers that is accepted: such an item in base64, and the rest.
+const HEADER_BYTES: u32 = 2 << 20;
 
 /// A client of one region.
 #[derive(Debug, Clone)]
@@ -232,6 +238,7 @@ impl Client {
     ) -> Result<A, Status> {
         let mut request = Request::new(body);
         request.set_timeout(patience);
+        request.metadata_mut().insert(STATUS_BYTES, MetadataValue::from_static(ITEM_BYTES));
         let mut grpc =
             Grpc::new(lane.channel.clone()).max_decoding_message_size(self.0.max_message_bytes);
         // A channel that cannot be made ready has no connection: nothing was sent.
@@ -261,6 +268,7 @@ fn endpoint(text: &str, settings: &ClientSettings) -> Result<Endpoint, ClientErr
         .tcp_keepalive(Some(Duration::from_secs(30)))
         .http2_keep_alive_interval(Duration::from_secs(10))
         .keep_alive_timeout(Duration::from_secs(5))
+        .http2_max_header_list_size(HEADER_BYTES)
         .initial_stream_window_size(2 << 20)
         .initial_connection_window_size(16 << 20);
     if full.starts_with("https://") {

@@ -88,6 +88,35 @@ async fn a_failed_condition_says_so_and_shows_the_item_when_asked() {
     served.stop().await;
 }
 
+#[tokio::test]
+async fn a_failed_condition_shows_the_largest_item_to_who_accepts_it() {
+    let served = Served::plain();
+    let client = with_table(&served).await;
+    let stored = item([("pk", s("a")), ("sk", n(1)), ("x", s(&"y".repeat(409_000)))]);
+    client.put_item("music", stored.clone()).await.unwrap();
+    let absent = WriteOptions {
+        return_on_failure: true,
+        ..WriteOptions::when(Expression::new("attribute_not_exists(pk)"))
+    };
+    let error = client.put_item_with("music", key("a", 1), absent).await.unwrap_err();
+    assert!(error.is_condition_failed(), "{error}");
+    assert_eq!(error.item.as_ref(), Some(&stored));
+
+    // A caller that says nothing gets a status that fits everywhere.
+    let request = tombolo_client::v1::DeleteItemRequest {
+        table_name: "music".into(),
+        key: tombolo_client::convert::item_to_wire(key("a", 1)),
+        condition_expression: Some("attribute_not_exists(pk)".into()),
+        return_values_on_condition_check_failure: 2,
+        ..Default::default()
+    };
+    let status = client.raw().items.delete_item(request).await.unwrap_err();
+    let error = tombolo_client::ClientError::from_status(status, true);
+    assert!(error.is_condition_failed() && error.item.is_none());
+    assert!(error.metadata.contains_key("item"));
+    served.stop().await;
+}
+
 /// All pages of a query, as sort keys; also how many pages there were.
 async fn walk(client: &Client, query: KeyQuery, limit: u32) -> (Vec<Value>, usize) {
     let (mut keys, mut pages, mut start) = (Vec::new(), 0, None);

@@ -47,7 +47,9 @@ impl<R: Region> Services<R> {
         };
         match way.await {
             Ok(message) => Ok(Response::new(message)),
-            Err(failure) => Err(failure.into_status(&context.id.to_string())),
+            Err(failure) => {
+                Err(failure.into_status(&context.id.to_string(), context.most_item_bytes))
+            }
         }
     }
 }

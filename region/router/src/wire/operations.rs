@@ -43,7 +43,7 @@ impl<R: Region> Operations for Services<R> {
                 events
                     .map(move |event| match event {
                         Ok(event) => Ok(report_wire::event_to_wire(event)),
-                        Err(failure) => Err(failure.into_status(&id)),
+                        Err(failure) => Err(failure.into_status(&id, 0)),
                     })
                     .boxed(),
             ),
