@@ -7,8 +7,8 @@
 //! The order of a start: admin port, node port (Net), this node's replicas (Host), metadata (Memds),
 //! routed submit, then side by side: client port, change streams, links, control.
 //!
-//! Deliberately absent: replacing the node port's certificates while it runs. SIGHUP restarts the
-//! *client* port with new ones; for the node port restart the node, one zone after the other.
+//! SIGHUP reads the certificates again: the node port uses them for what is opened from then on, the
+//! client port is started again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -189,9 +189,18 @@ impl NodeRuntime {
         }
     }
 
-    /// Starts the client port again with the certificates that are on disk now. If they cannot be
-    /// used, the old ones stay.
+    /// Uses the certificates that are on disk now: the node port for new streams, the client port by
+    /// starting again. If they cannot be used, the old ones stay.
     pub async fn reload_certificates(&mut self) {
+        let node_port = node_tls(&self.config)
+            .and_then(|tls| self.net.reload(&tls).context(|| "reading the node's certificate"));
+        match node_port {
+            Ok(()) => tracing::info!("SIGHUP: the node port uses new certificates"),
+            Err(error) => tracing::error!(
+                reason = error.message,
+                "SIGHUP: the node port keeps the old certificates"
+            ),
+        }
         if let Err(error) = router_settings(&self.config) {
             tracing::error!(reason = error.message, "SIGHUP: the old certificates stay");
             return;
@@ -249,12 +258,16 @@ impl NodeRuntime {
     }
 }
 
-async fn start_net(config: &NodeConfig) -> Result<Net> {
-    let tls = NodeTls {
+fn node_tls(config: &NodeConfig) -> Result<NodeTls> {
+    Ok(NodeTls {
         ca_pem: readable("tls_ca", &config.tls_ca)?,
         cert_pem: readable("tls_cert", &config.tls_cert)?,
         key_pem: readable("tls_key", &config.tls_key)?,
-    };
+    })
+}
+
+async fn start_net(config: &NodeConfig) -> Result<Net> {
+    let tls = node_tls(config)?;
     let settings = NetSettings {
         node: config.id(),
         region: config.region(),
