@@ -181,12 +181,16 @@ impl DevCluster {
 
     /// Ends a process with a signal and keeps it down until [`DevCluster::release`]. Waits for its end.
     pub async fn hold(&self, name: &str, signal: Signal) -> Result {
-        tokio::task::block_in_place(|| self.supervisor.hold(name, signal))
+        let (orders, name) = (self.supervisor.orders(), name.to_owned());
+        let held = tokio::task::spawn_blocking(move || orders.hold(&name, signal)).await;
+        held.context(|| "holding a process")?
     }
 
     /// Starts a held process again.
     pub async fn release(&self, name: &str) -> Result {
-        tokio::task::block_in_place(|| self.supervisor.release(name))
+        let (orders, name) = (self.supervisor.orders(), name.to_owned());
+        let released = tokio::task::spawn_blocking(move || orders.release(&name)).await;
+        released.context(|| "releasing a process")?
     }
 
     /// Waits until every process that is not held serves.

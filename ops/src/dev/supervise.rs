@@ -124,21 +124,9 @@ impl Supervisor {
         state.iter().filter(|p| p.held).map(|p| p.name.clone()).collect()
     }
 
-    /// Signals a process and does not start it again until [`Supervisor::release`].
-    pub(super) fn hold(&self, name: &str, signal: Signal) -> Result {
-        self.order(|reply| Order::Hold(name.to_owned(), signal, reply))
-    }
-
-    /// Starts a held process again.
-    pub(super) fn release(&self, name: &str) -> Result {
-        self.order(|reply| Order::Release(name.to_owned(), reply))
-    }
-
-    fn order(&self, order: impl FnOnce(Sender<Result>) -> Order) -> Result {
-        let (reply, answer) = channel();
-        let gone = || Failure::unavailable("the development cluster was stopped");
-        self.orders.send(order(reply)).map_err(|_| gone())?;
-        answer.recv().map_err(|_| gone())?
+    /// Another sender of orders, for a thread that may block.
+    pub(super) fn orders(&self) -> Orders {
+        Orders(self.orders.clone())
     }
 
     /// Stops everything: nodes first, then NATS; kills what does not end in time.
@@ -150,6 +138,28 @@ impl Supervisor {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// Gives orders and waits until they are carried out.
+pub(super) struct Orders(Sender<Order>);
+
+impl Orders {
+    /// Signals a process, waits for its end, and does not start it again until [`Orders::release`].
+    pub(super) fn hold(&self, name: &str, signal: Signal) -> Result {
+        self.give(|reply| Order::Hold(name.to_owned(), signal, reply))
+    }
+
+    /// Starts a held process again.
+    pub(super) fn release(&self, name: &str) -> Result {
+        self.give(|reply| Order::Release(name.to_owned(), reply))
+    }
+
+    fn give(&self, order: impl FnOnce(Sender<Result>) -> Order) -> Result {
+        let (reply, answer) = channel();
+        let gone = || Failure::unavailable("the development cluster was stopped");
+        self.0.send(order(reply)).map_err(|_| gone())?;
+        answer.recv().map_err(|_| gone())?
     }
 }
 
@@ -424,10 +434,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (supervisor, _starts) = sleeper(dir.path(), true);
         wait(&supervisor, "it runs", |s| s.running);
-        supervisor.hold("r/a", Signal::TERM).unwrap();
+        supervisor.orders().hold("r/a", Signal::TERM).unwrap();
         assert!(!supervisor.state()[0].running);
-        supervisor.release("r/a").unwrap();
+        supervisor.orders().release("r/a").unwrap();
         wait(&supervisor, "it is back", |s| s.running && s.starts == 2);
-        assert!(supervisor.hold("r/x", Signal::TERM).is_err());
+        assert!(supervisor.orders().hold("r/x", Signal::TERM).is_err());
     }
 }
