@@ -47,7 +47,8 @@ impl Memds {
         for region in others {
             let ask = Ask::EnsureTable { info: Box::new(info.clone()) };
             // A region out of reach is told later, by the control role.
-            if let Err(CallError::Refused(reason)) = self.ask_region(region, &ask).await {
+            let asked = tokio::time::timeout(ASK_LIMIT, self.ask_region(region, &ask)).await;
+            if let Ok(Err(CallError::Refused(reason))) = asked {
                 self.mark_deleting(row.info.id).await?;
                 let name = self.region(region).map_or("?", |region| &region.name);
                 return Err(CatalogError::Invalid(format!("region {name} refuses it: {reason}")));

@@ -25,6 +25,8 @@ const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 const IDLE_INTERVAL: Duration = Duration::from_secs(5);
 /// while another node leads,
 const FOLLOWER_INTERVAL: Duration = Duration::from_millis(500);
+/// between two lines about the same table,
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
 /// and between two looks for names without a table.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// A name this old without a table was left behind by a process that died.
@@ -75,16 +77,37 @@ impl Memds {
         let directory = self.0.directory.load_full();
         let mut unfinished = false;
         for entry in directory.tables.values() {
-            unfinished |= match entry.info.status {
-                TableStatus::Creating => self.creating(entry).await?,
-                TableStatus::Deleting => self.deleting(entry).await?,
-                TableStatus::Active => false,
+            let step = match entry.info.status {
+                TableStatus::Creating => self.creating(entry).await,
+                TableStatus::Deleting => self.deleting(entry).await,
+                TableStatus::Active => Ok(false),
             };
+            // One table's trouble is not another's.
+            unfinished |= step.unwrap_or_else(|error| {
+                CONTROL_ERRORS.inc();
+                if self.worth_telling(entry) {
+                    let (table, status) = (&entry.info.name, entry.info.status);
+                    tracing::warn!(%table, %status, %error, "a step failed; trying again");
+                }
+                true
+            });
         }
         if !directory.dropped.is_empty() {
             unfinished |= self.dropped(&directory.dropped).await?;
         }
         Ok(unfinished)
+    }
+
+    /// What is tried ten times a second is told every ten seconds.
+    fn worth_telling(&self, entry: &TableEntry) -> bool {
+        let now = Instant::now();
+        let mut told = self.0.told.lock();
+        told.retain(|_, at| now.duration_since(*at) < TELL_INTERVAL);
+        let first = !told.contains_key(&entry.info.id);
+        if first {
+            told.insert(entry.info.id, now);
+        }
+        first
     }
 
     async fn creating(&self, entry: &TableEntry) -> Result<bool, CatalogError> {
@@ -107,10 +130,12 @@ impl Memds {
                 Ok(_) => waiting = true,
                 Err(error) => {
                     waiting = true;
-                    tracing::warn!(
-                        table = %entry.info.name, region = region.0, %error,
-                        "another region does not have the table yet; trying again"
-                    );
+                    if self.worth_telling(entry) {
+                        tracing::warn!(
+                            table = %entry.info.name, region = region.0, %error,
+                            "another region does not have the table yet; trying again"
+                        );
+                    }
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The handle: what this node knows of its region, and the tasks that keep it known.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) leases: Leases,
     /// Tables that were looked up and are not in the map.
     pub(crate) missed: Mutex<HashSet<TableId>>,
+    /// Tables whose trouble the control role has told of.
+    pub(crate) told: Mutex<HashMap<TableId, Instant>>,
     /// Told to look again at something without waiting for the next round.
     pub(crate) control_due: Notify,
     pub(crate) stop: watch::Sender<bool>,
@@ -67,6 +69,7 @@ impl Memds {
     /// may be asked; its first leader may still be to come (see [`Self::wait_ready`]).
     pub async fn start(settings: MemdsSettings, host: Host, net: Net) -> Result<Memds, MemdsError> {
         check(&settings)?;
+        metrics::register();
         let dir = settings.dir.clone();
         let identity = tokio::task::spawn_blocking(move || Identity::open(&dir));
         let mut identity = identity.await.map_err(|error| MemdsError::Settings {
@@ -108,6 +111,7 @@ impl Memds {
             founding: founding::State::new(),
             leases: Leases::default(),
             missed: Mutex::default(),
+            told: Mutex::default(),
             control_due: Notify::new(),
             stop: watch::Sender::new(false),
         }));

@@ -7,6 +7,19 @@ use prometheus::{
     register_int_gauge,
 };
 
+/// Show all of them from the start, at zero.
+pub(crate) fn register() {
+    LazyLock::force(&REQUESTS);
+    LazyLock::force(&MAP_VERSION);
+    LazyLock::force(&MAP_TABLES);
+    LazyLock::force(&LOST_REPLICAS);
+    LazyLock::force(&CONTROL_ERRORS);
+    LazyLock::force(&RETRIES);
+    for event in ["taken", "released", "lost"] {
+        LEASES.with_label_values(&[event]);
+    }
+}
+
 /// What was asked of a MemDS node.
 pub(crate) struct Requests {
     pub(crate) founding: IntCounter,

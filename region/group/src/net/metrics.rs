@@ -7,6 +7,21 @@ use prometheus::{
     register_int_gauge,
 };
 
+/// Show all of them from the start, at zero.
+pub(super) fn register() {
+    LazyLock::force(&FRAMES);
+    LazyLock::force(&ITEMS);
+    LazyLock::force(&BYTES);
+    LazyLock::force(&CALLS);
+    LazyLock::force(&DROPPED);
+    LazyLock::force(&DAMAGED);
+    LazyLock::force(&CONNECTIONS);
+    LazyLock::force(&REFUSED_CONNECTIONS);
+    for outcome in ["ok", "failed"] {
+        DIALS.with_label_values(&[outcome]);
+    }
+}
+
 fn counter_vec(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     register_int_counter_vec!(name, help, labels).expect("each metric is registered once")
 }

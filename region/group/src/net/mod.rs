@@ -179,6 +179,7 @@ impl Net {
                 reason: "it must be 1-40 of a-z, 0-9, '-', as in a DNS label".into(),
             });
         }
+        metrics::register();
         // Fails if the process has already installed one, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (client_tls, server_tls) = configurations(&settings.tls);
