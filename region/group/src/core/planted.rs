@@ -9,7 +9,7 @@ pub(crate) enum Planted {
     LeaseFromReceipt,
     /// A voter grants votes and campaigns inside its promise.
     NoPromise,
-    /// The vote is not written down.
+    /// The vote is not written down (and no promise after the start hides it).
     ForgetVote,
     /// Sequence numbers are consumed by proposals that failed.
     SkipSequence,

@@ -529,7 +529,8 @@ impl<M: Machine> GroupCore<M> {
 
     #[cfg(test)]
     fn breaks_promises(&self) -> bool {
-        self.settings.planted == Some(super::planted::Planted::NoPromise)
+        use super::planted::Planted::{ForgetVote, NoPromise};
+        matches!(self.settings.planted, Some(NoPromise | ForgetVote))
     }
 
     fn may_campaign(&self, now: Now) -> bool {

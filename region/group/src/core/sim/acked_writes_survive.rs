@@ -41,10 +41,10 @@ impl Property for AckedWritesSurvive {
 
 #[test]
 fn holds() {
-    super::holds(300..312, AckedWritesSurvive::default);
+    super::holds(300..306, AckedWritesSurvive::default);
 }
 
 #[test]
 fn an_answer_before_the_quorum_is_caught() {
-    super::catches(Planted::AckBeforeQuorum, 0..60, AckedWritesSurvive::default);
+    super::catches(Planted::AckBeforeQuorum, false, 0..60, AckedWritesSurvive::default);
 }

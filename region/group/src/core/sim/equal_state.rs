@@ -32,10 +32,10 @@ impl Property for EqualState {
 
 #[test]
 fn holds() {
-    super::holds(200..212, EqualState::default);
+    super::holds(200..206, EqualState::default);
 }
 
 #[test]
 fn a_replica_that_applies_differently_is_caught() {
-    super::catches(Planted::DivergingApply, 0..20, EqualState::default);
+    super::catches(Planted::DivergingApply, false, 0..20, EqualState::default);
 }

@@ -23,9 +23,10 @@ pub(in crate::core) use world::{Settings, World};
 
 use super::planted::Planted;
 
-/// Runs one seed under one property.
-fn run(seed: u64, planted: Option<Planted>, property: &mut dyn Property) -> Result<(), String> {
-    let mut world = World::new(Settings { seed, planted, ..Settings::default() });
+/// Runs one world under one property.
+fn run(settings: Settings, property: &mut dyn Property) -> Result<(), String> {
+    let seed = settings.seed;
+    let mut world = World::new(settings);
     world.run(property)?;
     property.finish(&world).map_err(|e| format!("seed {seed}, at the end: {e}"))
 }
@@ -33,16 +34,25 @@ fn run(seed: u64, planted: Option<Planted>, property: &mut dyn Property) -> Resu
 /// The property holds in these worlds.
 fn holds<P: Property>(seeds: std::ops::Range<u64>, make: impl Fn() -> P) {
     for seed in seeds {
-        if let Err(violation) = run(seed, None, &mut make()) {
+        // Every fourth world is a storm.
+        let storm = seed % 4 == 3;
+        let settings = Settings { seed, storm, ..Settings::default() };
+        if let Err(violation) = run(settings, &mut make()) {
             panic!("{violation}");
         }
     }
 }
 
 /// The property is violated in one of these worlds, once the fault is planted.
-fn catches<P: Property>(planted: Planted, seeds: std::ops::Range<u64>, make: impl Fn() -> P) {
+fn catches<P: Property>(
+    planted: Planted,
+    storm: bool,
+    seeds: std::ops::Range<u64>,
+    make: impl Fn() -> P,
+) {
     for seed in seeds {
-        if let Err(violation) = run(seed, Some(planted), &mut make()) {
+        let settings = Settings { seed, planted: Some(planted), storm, ..Settings::default() };
+        if let Err(violation) = run(settings, &mut make()) {
             println!("{violation}");
             return;
         }

@@ -31,15 +31,15 @@ impl Property for OneServingLeader {
 
 #[test]
 fn holds() {
-    super::holds(100..112, OneServingLeader::default);
+    super::holds(100..106, OneServingLeader::default);
 }
 
 #[test]
 fn a_lease_counted_from_receipt_is_caught() {
-    super::catches(Planted::LeaseFromReceipt, 0..300, OneServingLeader::default);
+    super::catches(Planted::LeaseFromReceipt, false, 80..400, OneServingLeader::default);
 }
 
 #[test]
 fn a_broken_promise_is_caught() {
-    super::catches(Planted::NoPromise, 0..300, OneServingLeader::default);
+    super::catches(Planted::NoPromise, false, 0..300, OneServingLeader::default);
 }

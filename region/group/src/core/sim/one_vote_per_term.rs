@@ -40,10 +40,10 @@ impl Property for OneVotePerTerm {
 
 #[test]
 fn holds() {
-    super::holds(0..12, OneVotePerTerm::default);
+    super::holds(0..6, OneVotePerTerm::default);
 }
 
 #[test]
 fn a_forgotten_vote_is_caught() {
-    super::catches(Planted::ForgetVote, 0..300, OneVotePerTerm::default);
+    super::catches(Planted::ForgetVote, true, 0..300, OneVotePerTerm::default);
 }

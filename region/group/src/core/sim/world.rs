@@ -36,11 +36,13 @@ pub(in crate::core) struct Settings {
     pub(in crate::core) planted: Option<Planted>,
     pub(in crate::core) wild_ms: u64,
     pub(in crate::core) calm_ms: u64,
+    /// Little else than short crashes and cuts, close together.
+    pub(in crate::core) storm: bool,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { seed: 0, planted: None, wild_ms: 45_000, calm_ms: 15_000 }
+        Settings { seed: 0, planted: None, wild_ms: 45_000, calm_ms: 15_000, storm: false }
     }
 }
 
@@ -507,16 +509,21 @@ impl World {
     }
 
     fn nemesis(&mut self) {
-        let pause = self.rng.random_range(200..2_500);
+        let most = if self.settings.storm { 400 } else { 2_500 };
+        let pause = self.rng.random_range(most / 12..most);
         self.plan(pause, Happening::Nemesis);
         if self.now_ms >= self.settings.wild_ms {
             return;
         }
         let id = self.rng.random_range(1..=NODES);
         let other = id % NODES + 1;
-        match self.rng.random_range(0..18) {
+        let happens = match self.settings.storm {
+            true => [0, 0, 0, 4, 15][self.rng.random_range(0..5)],
+            false => self.rng.random_range(0..18),
+        };
+        match happens {
             0 | 1 => {
-                let down = self.rng.random_range(1..4_000);
+                let down = self.rng.random_range(1..if self.settings.storm { 60 } else { 4_000 });
                 if self.nodes[id as usize - 1].core.is_some() {
                     self.crash(id, down);
                 }
