@@ -1,7 +1,7 @@
 //! What groups cost on one machine that runs all three replicas: durable writes, strong reads, and
 //! a thousand groups that do nothing. Not a criterion bench: it reports rates and processor time.
 //!
-//! `cargo bench -p tombolo-group` (add `-- --idle-groups 0` to leave the idle part out)
+//! `cargo bench -p tombolo-group` (`-- --idle-groups N`, 0 leaves the idle part out; `--idle-only`)
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark prints")]
 
@@ -24,9 +24,12 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-fn resident_mb() -> u64 {
+/// Resident memory in MB: (of the process's own, of mapped files).
+fn resident_mb() -> (u64, u64) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096 / 1_000_000
+    let pages: Vec<u64> = statm.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    let mb = |pages: u64| pages * 4096 / 1_000_000;
+    (mb(pages[1] - pages[2]), mb(pages[2]))
 }
 
 async fn writes(cluster: &Arc<Cluster>, groups: u64, writers: u64, for_: Duration) {
@@ -100,25 +103,31 @@ fn report(what: &str, mut times: Vec<Duration>, begun: Instant, before: Duration
     );
 }
 
+async fn loaded() {
+    let mut cluster = Cluster::start(|_| {}).await;
+    for group in 16..24 {
+        cluster.create(GroupId(group)).await;
+    }
+    let cluster = Arc::new(cluster);
+    let each = Duration::from_secs(5);
+    writes(&cluster, 1, 1, each).await;
+    writes(&cluster, 1, 64, each).await;
+    writes(&cluster, 8, 64, each).await;
+    writes(&cluster, 8, 256, each).await;
+    reads(&cluster, 64, each).await;
+    let mut cluster = Arc::try_unwrap(cluster).unwrap_or_else(|_| panic!("still shared"));
+    cluster.stop_all().await;
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let idle = args.iter().position(|a| a == "--idle-groups").map(|at| args[at + 1].parse());
     let idle: u64 = idle.unwrap_or(Ok(1_000)).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut cluster = Cluster::start(|_| {}).await;
-        for group in 16..24 {
-            cluster.create(GroupId(group)).await;
+        if !args.iter().any(|a| a == "--idle-only") {
+            loaded().await;
         }
-        let cluster = Arc::new(cluster);
-        let each = Duration::from_secs(5);
-        writes(&cluster, 1, 1, each).await;
-        writes(&cluster, 1, 64, each).await;
-        writes(&cluster, 8, 64, each).await;
-        writes(&cluster, 8, 256, each).await;
-        reads(&cluster, 64, each).await;
-        let mut cluster = Arc::try_unwrap(cluster).unwrap_or_else(|_| panic!("still shared"));
-        cluster.stop_all().await;
         if idle > 0 {
             let mut cluster = Cluster::start(|_| {}).await;
             let before_mb = resident_mb();
@@ -134,9 +143,11 @@ fn main() {
             tokio::time::sleep(Duration::from_secs(10)).await;
             let share = (cpu() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
             println!(
-                "{idle} idle groups, three replicas each: {:.1} % of a core, {} MB",
+                "{idle} idle groups, three replicas each: {:.1} % of a core, {} MB of its own and \
+                 {} MB of mapped files",
                 share * 100.0,
-                resident_mb().saturating_sub(before_mb),
+                resident_mb().0.saturating_sub(before_mb.0),
+                resident_mb().1.saturating_sub(before_mb.1),
             );
             cluster.stop_all().await;
         }

@@ -82,6 +82,11 @@ impl Lease {
         times.get(voters.len() / 2).copied().unwrap_or(0)
     }
 
+    /// Whether this voter acknowledged anything sent lately.
+    pub(crate) fn hears(&self, id: u64, now_ms: u64) -> bool {
+        self.acked.iter().any(|(voter, at)| *voter == id && now_ms < at + LEASE_MS)
+    }
+
     pub(crate) fn holds(&self, now_ms: u64) -> bool {
         now_ms < self.until_ms
     }

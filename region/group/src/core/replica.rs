@@ -31,6 +31,9 @@ use crate::types::Descriptor;
 const LEASELESS_MS: u64 = 2_500;
 /// How long a follower gets to pull a snapshot before the leader tries appending again.
 const SNAPSHOT_MS: u64 = 5_000;
+/// Followers hear of a commit with the next append, or this long after it: an idle moment later,
+/// and half the messages of a lone write.
+const TELL_COMMIT_MS: u64 = 20;
 /// How long a planned hand-over may take to reach the moment of TimeoutNow, and after it.
 const HAND_OVER_MS: u64 = 2_000;
 
@@ -106,6 +109,9 @@ pub struct GroupCore<M: Machine> {
     /// Followers that were sent a snapshot notice, and when.
     snapshots: Vec<(u64, u64)>,
     pinged_at_ms: u64,
+    /// The commit index followers were told last, and when to tell them of the newer one.
+    told_commit: u64,
+    tell_commit_at_ms: u64,
     fault: Option<String>,
 }
 
@@ -156,6 +162,7 @@ impl<M: Machine> GroupCore<M> {
             // Not `batch_append`: with an empty append in the buffer and a progress that moved
             // back meanwhile it glues entries to the wrong previous index (found by simulation).
             batch_append: false,
+            skip_bcast_commit: true,
             ..Config::default()
         };
         let logger = slog::Logger::root(slog::Discard, slog::o!());
@@ -185,6 +192,8 @@ impl<M: Machine> GroupCore<M> {
             installing: false,
             snapshots: Vec::new(),
             pinged_at_ms: 0,
+            told_commit: 0,
+            tell_commit_at_ms: u64::MAX,
             fault: None,
         })
     }
@@ -468,7 +477,8 @@ impl<M: Machine> GroupCore<M> {
         match &self.leading {
             Some(leading) => {
                 let steps_down = self.lease.until_ms().max(leading.since_ms) + LEASELESS_MS;
-                leading.deadline_ms(self.snapshot_deadline().min(steps_down))
+                let other = self.snapshot_deadline().min(steps_down).min(self.tell_commit_at_ms);
+                leading.deadline_ms(other)
             }
             None => {
                 let at = self.election.deadline_ms();
@@ -492,6 +502,8 @@ impl<M: Machine> GroupCore<M> {
 
     pub(super) fn ping(&mut self, now: Now) {
         self.pinged_at_ms = now.mono_ms;
+        self.told_commit = self.raw.raft.raft_log.committed;
+        self.tell_commit_at_ms = u64::MAX;
         self.lease.renew(self.raw.store().conf(), self.settings.node.0, now.mono_ms);
         self.raw.ping();
     }
@@ -572,6 +584,9 @@ impl<M: Machine> GroupCore<M> {
     }
 
     fn wake_leader(&mut self, now: Now, out: &mut Output) {
+        if now.mono_ms >= self.tell_commit_at_ms {
+            self.ping(now);
+        }
         let until = self.lease.until_ms();
         let Some(leading) = &mut self.leading else { return };
         leading.expire_barriers(now.mono_ms, out);
@@ -650,12 +665,22 @@ impl<M: Machine> GroupCore<M> {
         if self.fault.is_some() {
             return;
         }
+        self.drain(now, out);
+        if self.leading.is_some() {
+            self.pass_barriers(now, out);
+            // It may have asked for a proof.
+            self.drain(now, out);
+            let untold = self.raw.raft.raft_log.committed > self.told_commit;
+            if untold && self.tell_commit_at_ms == u64::MAX {
+                self.tell_commit_at_ms = now.mono_ms + TELL_COMMIT_MS;
+            }
+        }
+    }
+
+    fn drain(&mut self, now: Now, out: &mut Output) {
         while self.fault.is_none() && self.raw.has_ready() {
             self.carry_out(now, out);
             self.follow_role(now, out);
-        }
-        if self.leading.is_some() {
-            self.pass_barriers(now, out);
         }
     }
 

@@ -321,3 +321,20 @@ fn replica_dir(node: &Path) -> std::path::PathBuf {
     let mut found = std::fs::read_dir(replicas).unwrap();
     found.next().expect("one replica").unwrap().path()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_to_a_node_that_lives() {
+    let mut cluster = Cluster::start(|_| {}).await;
+    cluster.create(GROUP).await;
+    cluster.write(cluster.put(GROUP, "k", "1")).await;
+    let leader = cluster.leader(GROUP).await;
+    let (dead, alive) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.kill(dead).await;
+    // Dead for longer than a lease: the leader has to notice by itself.
+    sleep(Duration::from_millis(1_800)).await;
+    let begun = Instant::now();
+    cluster.host(leader).hand_over_all().await;
+    assert_eq!(cluster.leader(GROUP).await, alive);
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
+    cluster.stop().await;
+}
