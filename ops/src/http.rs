@@ -1,6 +1,6 @@
-//! A very small HTTP/1.1 client for the admin ports and NATS' monitor: one request per connection.
+//! A very small HTTP/1.0 client for the admin ports and NATS' monitor: one request per connection.
 //!
-//! Deliberately absent: TLS, redirects, chunked bodies (the servers asked send a length or close).
+//! HTTP/1.0, because answers to it are never chunked. Deliberately absent: TLS, redirects.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn exchange(
     let rest = url.strip_prefix("http://").ok_or_else(|| invalid("only http:// is spoken here"))?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let mut head =
-        format!("{method} /{path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n");
+        format!("{method} /{path} HTTP/1.0\r\nHost: {authority}\r\nConnection: close\r\n");
     if !body.is_empty() {
         head.push_str("Content-Type: application/json\r\n");
     }

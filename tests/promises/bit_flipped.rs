@@ -12,16 +12,16 @@ use tombolo_tests::{Cluster, Setup, eventually};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verify_names_the_replica_and_the_key_of_a_flipped_bit() {
     let cluster = Cluster::start(Setup::one_region()).await;
-    cluster.table("t", 1).await;
+    cluster.table("items", 1).await;
     let client = cluster.client(0).await;
     let needle = "a text that stands in one place of the tree only";
     for n in 0..50 {
-        client.put_item("t", item(&format!("k{n}"), n)).await.expect("a put");
+        client.put_item("items", item(&format!("k{n}"), n)).await.expect("a put");
     }
     let mut rotten = item("rotten", 1);
     rotten.insert("text", Value::S(needle.into()));
-    client.put_item("t", rotten.clone()).await.expect("a put");
-    cluster.wait_agreed("t", 51).await;
+    client.put_item("items", rotten.clone()).await.expect("a put");
+    cluster.wait_agreed("items", 51).await;
 
     // The copy on node b, once a checkpoint has written the item to its tree.
     let node = cluster.json().regions[0].nodes[1].clone();
@@ -34,7 +34,7 @@ async fn verify_names_the_replica_and_the_key_of_a_flipped_bit() {
         rot::flip_bit(file, offset + 3).expect("the tree can be written");
     }
 
-    let found = cluster.verify(0, "t").await;
+    let found = cluster.verify(0, "items").await;
     assert!(!found.summary.as_ref().expect("a summary").agreed, "{found:?}");
     let named = found.findings.iter().any(|finding| {
         finding.node.is_some_and(|id| id.0 == node.id) && finding.key == Some(key("rotten"))
@@ -48,7 +48,7 @@ async fn verify_names_the_replica_and_the_key_of_a_flipped_bit() {
     for n in 0..3 {
         let reader = cluster.client_of(0, n).await;
         for strong in [false, true] {
-            if let Ok(read) = reader.get_item("t", key("rotten"), strong).await {
+            if let Ok(read) = reader.get_item("items", key("rotten"), strong).await {
                 assert_eq!(read.as_ref(), Some(&rotten), "node {n}, strong {strong}");
             }
         }

@@ -18,18 +18,18 @@ const WINDOW: Duration = Duration::from_secs(1);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stream_is_complete_after_an_outage_and_after_a_deleted_stream() {
     let cluster = Cluster::start(Setup::one_region()).await;
-    let table = cluster.table("t", 2).await;
+    let table = cluster.table("items", 2).await;
     let id: TableId = table.id.parse().expect("a table id");
     let client = cluster.client(0).await;
     let total = || async {
         let status = client.status().await.ok()?;
-        let of_table = status.groups.iter().filter(|g| g.table == "t");
+        let of_table = status.groups.iter().filter(|g| g.table == "items");
         Some(of_table.map(|g| (g.shard, g.seq)).collect::<BTreeMap<_, _>>())
     };
 
     // Phase 1: writes flow, NATS goes away under them, writes go on.
     shorten_window(&cluster, id).await;
-    let writers = Writers::start(&client, "t", "w", 4, 20);
+    let writers = Writers::start(&client, "items", "w", 4, 20);
     let reached = |n: u64| {
         let total = &total;
         eventually("more is written", PATIENCE, move || async move {
@@ -56,7 +56,7 @@ async fn the_stream_is_complete_after_an_outage_and_after_a_deleted_stream() {
     // Phase 3: somebody deletes the stream; it is made again and refilled from the log.
     let context = jetstream(&cluster).await;
     context.delete_stream(format!("tombolo-us-east-{id}")).await.expect("the stream is there");
-    let more = Writers::start(&client, "t", "x", 1, 5);
+    let more = Writers::start(&client, "items", "x", 1, 5);
     reached(heads.values().sum::<u64>() + 20).await;
     more.finish().await;
     let heads = total().await.expect("the region answers");
@@ -90,8 +90,12 @@ fn sequence(record: &serde_json::Value) -> u64 {
 }
 
 async fn jetstream(cluster: &Cluster) -> async_nats::jetstream::Context {
-    let client = async_nats::connect(&cluster.json().regions[0].nats).await.expect("NATS answers");
-    async_nats::jetstream::new(client)
+    // async-nats itself ignores the user and password of a URL.
+    let url = cluster.json().regions[0].nats.clone();
+    let connection = tombolo_stream::connect::Connection::open(&url, "test").await;
+    let connection = connection.unwrap_or_else(|e| panic!("NATS: {e}"));
+    connection.up().await;
+    async_nats::jetstream::new(connection.client)
 }
 
 async fn shorten_window(cluster: &Cluster, table: TableId) {

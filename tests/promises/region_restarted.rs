@@ -6,14 +6,14 @@ use tombolo_tests::{Cluster, Setup, eventually};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_killed_under_load_finds_everything() {
     let cluster = Cluster::start(Setup::one_region()).await;
-    cluster.table("t", 4).await;
+    cluster.table("items", 4).await;
     let client = cluster.client(0).await;
 
     // Phase 1: write until there is enough to lose, then kill every process in mid-load.
-    let writers = Writers::start(&client, "t", "w", 8, 50);
+    let writers = Writers::start(&client, "items", "w", 8, 50);
     eventually("400 changes are committed", tombolo_tests::cluster::PATIENCE, || async {
         let status = client.status().await.ok()?;
-        let seq: u64 = status.groups.iter().filter(|g| g.table == "t").map(|g| g.seq).sum();
+        let seq: u64 = status.groups.iter().filter(|g| g.table == "items").map(|g| g.seq).sum();
         (seq > 400).then_some(())
     })
     .await;
@@ -29,17 +29,17 @@ async fn a_region_killed_under_load_finds_everything() {
     }
     cluster.wait_serving().await;
     let client = cluster.client(0).await;
-    let lost = lost(&client, "t", &written.ledger).await;
+    let lost = lost(&client, "items", &written.ledger).await;
     assert!(lost.is_empty(), "lost: {lost:#?}");
-    let again = Writers::start(&client, "t", "again", 2, 5);
+    let again = Writers::start(&client, "items", "again", 2, 5);
     eventually("new writes are taken", tombolo_tests::cluster::PATIENCE, || async {
-        let item = client.get_item("t", tombolo_tests::cluster::key("again-0-0"), true).await;
+        let item = client.get_item("items", tombolo_tests::cluster::key("again-0-0"), true).await;
         item.ok().flatten()
     })
     .await;
     let again = again.finish().await;
-    let found = cluster.verify(0, "t").await;
+    let found = cluster.verify(0, "items").await;
     assert!(found.summary.as_ref().is_some_and(|s| s.agreed), "{found:?}");
-    assert!(tombolo_tests::workload::lost(&client, "t", &again.ledger).await.is_empty());
+    assert!(tombolo_tests::workload::lost(&client, "items", &again.ledger).await.is_empty());
     cluster.stop().await;
 }

@@ -92,8 +92,8 @@ fn senseless_requests_are_refused_with_a_sentence() {
             ..put("rubbish", vec![good()])
         };
         let cases = [
-            (put("", vec![good()]), "TableName"),
-            (put("a b c", vec![good()]), "pattern"),
+            (put("", vec![good()]), "Invalid table/index name"),
+            (put("a b c", vec![good()]), "Invalid table/index name"),
             (put("rubbish", vec![]), "Missing the key pk"),
             (put("rubbish", vec![("other", text("x"))]), "Missing the key pk"),
             (put("rubbish", vec![("pk", number("1"))]), "Type mismatch for key pk"),
