@@ -632,7 +632,10 @@ impl<M: Machine> GroupCore<M> {
             .raft
             .prs()
             .iter()
-            .filter(|(id, progress)| **id != own && voters.contains(id) && progress.recent_active)
+            // Not the library's `recent_active`: without its ticks that is never taken back.
+            .filter(|(id, _)| {
+                **id != own && voters.contains(id) && self.lease.hears(**id, now.mono_ms)
+            })
             .map(|(id, progress)| (progress.matched, std::cmp::Reverse(*id)))
             .max();
         if let Some((_, std::cmp::Reverse(to))) = best {
