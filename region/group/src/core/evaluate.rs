@@ -12,13 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message, MessageType};
-use tombolo_item::{
-    Cause, ChangeKind, ChangeRecord, Condition, Hlc, Item, RegionId, RowKey, Shard, Stamp,
-    StreamView, chain_hash,
-};
+use tombolo_item::{Hlc, RegionId, RowKey, Shard};
 use tombolo_storage::{
-    GroupConfig, LogRecord, RowOp, Space, StorageError, StoredRow, TokenAnswer, TokenRecord,
-    TokenResult, encode_batch,
+    GroupConfig, LogRecord, RowOp, Space, StorageError, StoredRow, TokenResult, encode_batch,
 };
 use uuid::Uuid;
 
@@ -27,33 +23,20 @@ use super::event::{Answer, Note, Now, Output, Submit, Ticket};
 use super::leading::{NewRow, Proposal, RowName, Tip};
 use super::replica::GroupCore;
 use crate::error::GroupError;
-use crate::types::{RawRow, Token, WriteOp, WriteOutcome, WriteRequest, WriteResponse};
 
 /// An entry is closed once it holds this much.
 const BATCH_BYTES: usize = 512 << 10;
-/// No image, change or row of one write may hold more. The router's own limits are lower; this one
-/// keeps an entry small enough for one consensus message.
-const IMAGE_BYTES_MAX: usize = 1 << 20;
-
-/// What a token's answer remembers.
-mod outcome {
-    pub(super) const WRITTEN: u8 = 1;
-    pub(super) const UNCHANGED: u8 = 2;
-    pub(super) const MERGED_WON: u8 = 3;
-    pub(super) const MERGED_LOST: u8 = 4;
-}
-
 /// An entry in the making.
 pub(super) struct Draft {
     pub(super) seq: u64,
     pub(super) hash: u64,
     pub(super) config: Option<Arc<GroupConfig>>,
     pub(super) rows: HashMap<RowName, NewRow>,
-    tokens: Vec<((Uuid, u64), TokenResult)>,
+    pub(super) tokens: Vec<((Uuid, u64), TokenResult)>,
     pub(super) records: Vec<LogRecord>,
-    bytes: usize,
-    waiters: Vec<(Ticket, Answer)>,
-    onlookers: Vec<(Ticket, Answer)>,
+    pub(super) bytes: usize,
+    pub(super) waiters: Vec<(Ticket, Answer)>,
+    pub(super) onlookers: Vec<(Ticket, Answer)>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -226,7 +209,7 @@ impl<M: Machine> GroupCore<M> {
 }
 
 impl<M: Machine> Bench<'_, M> {
-    fn submit(
+    pub(super) fn submit(
         &mut self,
         submit: Submit,
         clock_ahead: bool,
@@ -264,7 +247,7 @@ impl<M: Machine> Bench<'_, M> {
         }
     }
 
-    fn config(&self) -> Result<Arc<GroupConfig>, GroupError> {
+    pub(super) fn config(&self) -> Result<Arc<GroupConfig>, GroupError> {
         self.draft
             .config
             .clone()
@@ -302,7 +285,7 @@ impl<M: Machine> Bench<'_, M> {
         Ok(Verdict::Logged(answer))
     }
 
-    fn configure(&mut self, config: GroupConfig) -> Result<Verdict, GroupError> {
+    pub(super) fn configure(&mut self, config: GroupConfig) -> Result<Verdict, GroupError> {
         let old = self.config()?;
         if (config.group, config.table) != (old.group, old.table) || config.epoch < old.epoch {
             let why = "a configuration of another group or table, or an older epoch";
@@ -322,7 +305,7 @@ impl<M: Machine> Bench<'_, M> {
         self.log(record, Answer::Logged { index: 0 })
     }
 
-    fn close(&mut self, since_ms: u64) -> Result<Verdict, GroupError> {
+    pub(super) fn close(&mut self, since_ms: u64) -> Result<Verdict, GroupError> {
         let closed = self.machine.state().greatest;
         if closed.0 >> 16 >= since_ms {
             return Ok(Verdict::Known(After::Entry(0), Answer::Closed(closed)));
@@ -335,7 +318,7 @@ impl<M: Machine> Bench<'_, M> {
 
     // ---- rows -----------------------------------------------------------------------------
 
-    fn look(&self, name: &RowName) -> Option<(After, &NewRow)> {
+    pub(super) fn look(&self, name: &RowName) -> Option<(After, &NewRow)> {
         if let Some(row) = self.draft.rows.get(name) {
             return Some((After::Draft, row));
         }
@@ -362,315 +345,6 @@ impl<M: Machine> Bench<'_, M> {
         self.draft.rows.insert(name, NewRow::Raw(op.value.clone()));
         record.rows.push(op);
     }
-
-    // ---- writes ---------------------------------------------------------------------------
-
-    fn write(&mut self, request: WriteRequest) -> Result<Verdict, GroupError> {
-        let config = self.config()?;
-        let raw_rows = matches!(request.op, WriteOp::Rows { .. });
-        if request.epoch != config.epoch || !config.range.contains(&request.row_key) {
-            return Err(wrong_range(&config));
-        }
-        if !raw_rows {
-            let row_key = config
-                .schema
-                .row_key(&config.secret, &request.key)
-                .map_err(|e| GroupError::Invalid(e.to_string()))?;
-            if row_key != request.row_key {
-                let why = "the row key does not belong to the key";
-                return Err(GroupError::Invalid(why.into()));
-            }
-        }
-        if let Some(token) = &request.token
-            && let Some(known) = self.known(token)?
-        {
-            return Ok(known);
-        }
-        let bytes = match &request.op {
-            WriteOp::Put { item, .. } => item.len(),
-            WriteOp::Merge { change } => change.len() / 2,
-            WriteOp::Rows { rows, .. } => {
-                rows.iter().map(|r| r.key.0.len() + r.value.as_ref().map_or(0, |v| v.len())).sum()
-            }
-            WriteOp::Delete { .. } | WriteOp::PurgeTombstone { .. } => 0,
-        };
-        if bytes > IMAGE_BYTES_MAX {
-            let why = format!("a write of {bytes} bytes; at most {IMAGE_BYTES_MAX} fit an entry");
-            return Err(GroupError::Invalid(why));
-        }
-        let token = request.token;
-        match request.op.clone() {
-            WriteOp::Put { item, condition, return_old, return_on_failure } => {
-                let asked = Asked { condition, return_old, return_on_failure };
-                self.put(&config, &request, Some(item), asked, token)
-            }
-            WriteOp::Delete { condition, return_old, return_on_failure } => {
-                let asked = Asked { condition, return_old, return_on_failure };
-                self.put(&config, &request, None, asked, token)
-            }
-            WriteOp::Merge { change } => self.merge(&config, &request, &change, token),
-            WriteOp::PurgeTombstone { older_than } => self.purge(&request, older_than),
-            WriteOp::Rows { rows, expect } => self.rows(&config, rows, expect, token),
-        }
-    }
-
-    /// Whether the token was seen before, and what was answered.
-    fn known(&self, token: &Token) -> Result<Option<Verdict>, GroupError> {
-        let name = (token.session, token.number);
-        let (after, kept) =
-            if let Some((_, kept)) = self.draft.tokens.iter().find(|(known, _)| *known == name) {
-                (After::Draft, kept.clone())
-            } else if let Some((index, kept)) = self.tip.tokens.get(&name) {
-                (After::Entry(*index), kept.clone())
-            } else {
-                match self.machine.token(token.session, token.number, token.issued_ms) {
-                    TokenAnswer::New => return Ok(None),
-                    TokenAnswer::Answer(kept) => (After::Entry(0), kept),
-                    TokenAnswer::Unknown => {
-                        let why = "the session of this retry has expired; it was not applied now";
-                        return Err(GroupError::OutcomeUnknown(why.into()));
-                    }
-                }
-            };
-        let outcome = match kept.outcome {
-            outcome::WRITTEN => WriteOutcome::Written { old: None },
-            outcome::UNCHANGED => WriteOutcome::Unchanged { old: None },
-            outcome::MERGED_WON => WriteOutcome::Merged { won: true },
-            outcome::MERGED_LOST => WriteOutcome::Merged { won: false },
-            other => {
-                let why = format!("a kept answer has the unknown outcome {other}");
-                return Err(GroupError::OutcomeUnknown(why));
-            }
-        };
-        let response = WriteResponse { outcome, stamp: kept.stamp, seq: 0 };
-        Ok(Some(Verdict::Known(after, Answer::Write(response))))
-    }
-
-    /// Puts the token with its answer into the record.
-    pub(super) fn keep(
-        &mut self,
-        record: &mut LogRecord,
-        token: Option<Token>,
-        response: &WriteResponse,
-    ) {
-        let Some(token) = token else { return };
-        let outcome = match response.outcome {
-            WriteOutcome::Unchanged { .. } => outcome::UNCHANGED,
-            WriteOutcome::Merged { won: true } => outcome::MERGED_WON,
-            WriteOutcome::Merged { won: false } => outcome::MERGED_LOST,
-            WriteOutcome::Written { .. } | WriteOutcome::ConditionFailed { .. } => outcome::WRITTEN,
-        };
-        let result = TokenResult { outcome, stamp: response.stamp };
-        self.draft.tokens.push(((token.session, token.number), result.clone()));
-        record.token = Some(TokenRecord {
-            session: token.session,
-            number: token.number,
-            lowest_unfinished: token.lowest_unfinished,
-            issued_ms: token.issued_ms,
-            result,
-        });
-    }
-
-    fn put(
-        &mut self,
-        config: &GroupConfig,
-        request: &WriteRequest,
-        item: Option<Bytes>,
-        asked: Asked,
-        token: Option<Token>,
-    ) -> Result<Verdict, GroupError> {
-        if let Some(item) = &item {
-            let decoded = Item::decode(item).map_err(|e| GroupError::Invalid(e.to_string()))?;
-            let key =
-                config.schema.key_of(&decoded).map_err(|e| GroupError::Invalid(e.to_string()))?;
-            if key != request.key {
-                let why = "the item's key attributes are not the request's key";
-                return Err(GroupError::Invalid(why.into()));
-            }
-        }
-        let (after, current) = self.row(&request.row_key)?;
-        let old = current.as_ref().filter(|row| !row.tombstone).map(|row| row.item.clone());
-        let replaced = current.as_ref().map(|row| row.stamp);
-        if let Some(condition) = &asked.condition {
-            let held = match &old {
-                Some(bytes) => {
-                    let item = Item::decode(bytes).map_err(|e| corrupt(request, e.to_string()))?;
-                    condition.matches(Some(&item))
-                }
-                None => condition.matches(None),
-            };
-            if !held.map_err(|e| GroupError::Invalid(e.to_string()))? {
-                let item = old.filter(|_| asked.return_on_failure);
-                let outcome = WriteOutcome::ConditionFailed { item };
-                let response = WriteResponse { outcome, stamp: replaced, seq: 0 };
-                return Ok(Verdict::Known(after, Answer::Write(response)));
-            }
-        }
-        let kind = match (&old, &item) {
-            (Some(a), Some(b)) if a == b => ChangeKind::Touch,
-            (None, None) => ChangeKind::Touch,
-            (None, Some(_)) => ChangeKind::Insert,
-            (Some(_), Some(_)) => ChangeKind::Modify,
-            (Some(_), None) => ChangeKind::Remove,
-        };
-        let returned = old.clone().filter(|_| asked.return_old);
-        let touch = kind == ChangeKind::Touch;
-        if touch && config.regions.len() < 2 {
-            let outcome = WriteOutcome::Unchanged { old: returned };
-            let response = WriteResponse { outcome, stamp: replaced, seq: 0 };
-            return Ok(Verdict::Known(after, Answer::Write(response)));
-        }
-        let hlc = self.tip.clock.tick(self.now.wall_ms);
-        let stamp = Stamp { hlc, region: self.region, seq: self.draft.seq + 1 };
-        let change = Change {
-            stamp,
-            replaced,
-            origin: self.region,
-            cause: if touch { Cause::Touch } else { Cause::User },
-            kind,
-            transaction: None,
-            new: item,
-            old,
-            merge_state: Bytes::new(),
-        };
-        let mut record = self.record()?;
-        let seq = self.change(config, request, &mut record, change);
-        let outcome = if touch {
-            WriteOutcome::Unchanged { old: returned }
-        } else {
-            WriteOutcome::Written { old: returned }
-        };
-        let response = WriteResponse { outcome, stamp: Some(stamp), seq };
-        self.keep(&mut record, token, &response);
-        self.log(record, Answer::Write(response))
-    }
-
-    /// Writes a change into the record and the draft; returns its sequence number.
-    pub(super) fn change(
-        &mut self,
-        config: &GroupConfig,
-        request: &WriteRequest,
-        record: &mut LogRecord,
-        change: Change,
-    ) -> u64 {
-        let seq = self.draft.seq + 1;
-        let old_wanted =
-            matches!(config.view, Some(StreamView::OldImage) | Some(StreamView::NewAndOldImages));
-        let canonical = ChangeRecord {
-            table: config.table,
-            shard: record.shard,
-            seq,
-            stamp: change.stamp,
-            replaced: change.replaced,
-            closed: self.tip.clock.latest(),
-            origin: change.origin,
-            cause: change.cause,
-            kind: change.kind,
-            transaction: change.transaction,
-            key: request.key.clone(),
-            row_key: request.row_key.clone(),
-            new: change.new.clone(),
-            old: change.old.filter(|_| old_wanted),
-            eval_term: self.term,
-            prev_hash: self.draft.hash,
-            merge_state: change.merge_state.clone(),
-            ext: Bytes::new(),
-        }
-        .encode();
-        self.draft.seq = seq;
-        self.draft.hash = chain_hash(&canonical);
-        let keeps_tombstone = config.regions.len() > 1;
-        let row = match change.new {
-            None if !keeps_tombstone => None,
-            new => Some(StoredRow {
-                stamp: change.stamp,
-                tombstone: new.is_none(),
-                origin: change.origin,
-                item: new.unwrap_or_default(),
-                key: request.key.clone(),
-                merge_state: change.merge_state,
-            }),
-        };
-        let name = (Space::ITEMS, request.row_key.clone());
-        self.draft.rows.insert(name, NewRow::Item(row));
-        record.changes.push(canonical);
-        seq
-    }
-
-    fn purge(&mut self, request: &WriteRequest, older_than: Stamp) -> Result<Verdict, GroupError> {
-        let (after, current) = self.row(&request.row_key)?;
-        let response = |outcome, stamp| Answer::Write(WriteResponse { outcome, stamp, seq: 0 });
-        match current {
-            Some(row) if row.tombstone && row.stamp <= older_than => {
-                let mut record = self.record()?;
-                let key = request.row_key.clone();
-                record.rows.push(RowOp { space: Space::ITEMS, key: key.clone(), value: None });
-                self.draft.rows.insert((Space::ITEMS, key), NewRow::Item(None));
-                let outcome = WriteOutcome::Written { old: None };
-                self.log(record, response(outcome, Some(row.stamp)))
-            }
-            other => {
-                let stamp = other.map(|row| row.stamp);
-                let outcome = WriteOutcome::Unchanged { old: None };
-                Ok(Verdict::Known(after, response(outcome, stamp)))
-            }
-        }
-    }
-
-    fn rows(
-        &mut self,
-        config: &GroupConfig,
-        rows: Vec<RawRow>,
-        expect: Option<RawRow>,
-        token: Option<Token>,
-    ) -> Result<Verdict, GroupError> {
-        let known = |space: u8| space != Space::ITEMS && (space as usize) < Space::COUNT;
-        if rows.iter().chain(&expect).any(|row| !known(row.space)) {
-            return Err(GroupError::Invalid("items are written by Put and Delete only".into()));
-        }
-        if rows.iter().any(|row| !config.range.contains(&row.key)) {
-            return Err(wrong_range(config));
-        }
-        if let Some(expect) = expect {
-            let name = (expect.space, expect.key.clone());
-            let after = self.look(&name).map_or(After::Entry(0), |(after, _)| after);
-            let current = self.raw(expect.space, &expect.key)?;
-            if current != expect.value {
-                let outcome = WriteOutcome::ConditionFailed { item: current };
-                let response = WriteResponse { outcome, stamp: None, seq: 0 };
-                return Ok(Verdict::Known(after, Answer::Write(response)));
-            }
-        }
-        let mut record = self.record()?;
-        for row in rows {
-            let op = RowOp { space: row.space, key: row.key, value: row.value };
-            self.set_raw(&mut record, op);
-        }
-        let outcome = WriteOutcome::Written { old: None };
-        let response = WriteResponse { outcome, stamp: None, seq: 0 };
-        self.keep(&mut record, token, &response);
-        self.log(record, Answer::Write(response))
-    }
-}
-
-/// What a put or delete asks beside the row.
-struct Asked {
-    condition: Option<Condition>,
-    return_old: bool,
-    return_on_failure: bool,
-}
-
-/// The parts of a change record that differ by cause.
-pub(super) struct Change {
-    pub(super) stamp: Stamp,
-    pub(super) replaced: Option<Stamp>,
-    pub(super) origin: RegionId,
-    pub(super) cause: Cause,
-    pub(super) kind: ChangeKind,
-    pub(super) transaction: Option<(Uuid, u32)>,
-    pub(super) new: Option<Bytes>,
-    pub(super) old: Option<Bytes>,
-    pub(super) merge_state: Bytes,
 }
 
 /// The caller fills in the descriptor it knows.
@@ -695,10 +369,6 @@ pub(crate) fn stored(error: StorageError) -> GroupError {
     } else {
         GroupError::NotServing(error.to_string())
     }
-}
-
-fn corrupt(request: &WriteRequest, reason: String) -> GroupError {
-    GroupError::Corrupt(format!("the stored item of group {}: {reason}", request.group))
 }
 
 /// Whether a stamp of another region is too far ahead of this clock to be taken in.

@@ -11,8 +11,9 @@ use tombolo_storage::{GroupConfig, RowOp, Space, StoredRow};
 
 use super::Machine;
 use super::conflict::{ConflictRow, Loser, Side};
-use super::evaluate::{Bench, Change, Verdict, too_far_ahead};
+use super::evaluate::{Bench, Verdict, too_far_ahead};
 use super::event::{Answer, Note};
+use super::writes::Change;
 use crate::error::GroupError;
 use crate::types::{Token, WriteOutcome, WriteRequest, WriteResponse};
 

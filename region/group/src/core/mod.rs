@@ -8,8 +8,8 @@
 //! Deliberately absent: the library's own election timers, `check_quorum`, `priority`, lease reads
 //! and proposal forwarding. Timers and the lease are ours (`election.rs`, `lease.rs`).
 //!
-//! Reading order: [`event`], `replica`, `election`, `lease`, `leading`, `evaluate`, `merging`,
-//! `log`, `conf`, [`frame`].
+//! Reading order: [`event`], `replica`, `voting`, `timing`, `election`, `lease`, `leading`,
+//! `evaluate`, `writes`, `merging`, `conflict`, `glance`, `log`, `conf`, [`frame`].
 
 mod conf;
 mod conflict;
@@ -17,6 +17,7 @@ mod election;
 mod evaluate;
 mod event;
 pub mod frame;
+mod glance;
 mod leading;
 mod lease;
 mod log;
@@ -28,6 +29,9 @@ mod replica;
 mod sim;
 #[cfg(test)]
 mod solo;
+mod timing;
+mod voting;
+mod writes;
 
 use std::sync::Arc;
 

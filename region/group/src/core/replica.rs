@@ -11,31 +11,24 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType, Snapshot};
-use raft::{Config, RawNode, SnapshotStatus, StateRole};
+use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType};
+use raft::{Config, RawNode, StateRole};
 use tombolo_item::{GroupId, NodeId, RegionId};
 use tombolo_storage::{LogBase, LogEntry, WalRecord, decode_batch};
 
 use super::Machine;
 use super::conf::Membership;
-use super::election::{Election, Verdict};
+use super::election::Election;
 use super::event::{Event, Note, Now, Output};
-use super::frame::{PeerBody, PeerMessage, TRANSFER, may_travel};
+use super::frame::{PeerBody, PeerMessage, may_travel};
 use super::leading::Leading;
 use super::lease::{Lease, Promise};
 use super::log::MemoryLog;
 use crate::error::{GroupError, HostError};
-use crate::types::Descriptor;
 
-/// How long a leader goes without a lease before it steps down.
-const LEASELESS_MS: u64 = 2_500;
-/// How long a follower gets to pull a snapshot before the leader tries appending again.
-const SNAPSHOT_MS: u64 = 5_000;
 /// Followers hear of a commit with the next append, or this long after it: an idle moment later,
 /// and half the messages of a lone write.
 const TELL_COMMIT_MS: u64 = 20;
-/// How long a planned hand-over may take to reach the moment of TimeoutNow, and after it.
-const HAND_OVER_MS: u64 = 2_000;
 
 /// What all replicas of a node share.
 #[derive(Debug, Clone)]
@@ -77,7 +70,7 @@ pub struct View {
     pub lag: Vec<(NodeId, u64)>,
 }
 
-struct Unpersisted {
+pub(super) struct Unpersisted {
     number: u64,
     /// Needs the disk itself (else it only waits for those before it).
     writes: bool,
@@ -98,21 +91,21 @@ pub struct GroupCore<M: Machine> {
     pub(super) leading: Option<Leading>,
     pub(super) clock_ahead: bool,
     pub(super) disk_full: bool,
-    promise: Promise,
-    election: Election,
+    pub(super) promise: Promise,
+    pub(super) election: Election,
     /// Term and sending time of the newest heartbeat heard, echoed to the leader.
-    echo: (u64, u64),
-    unpersisted: VecDeque<Unpersisted>,
-    written: tombolo_storage::HardState,
-    seen: (StateRole, u64, u64),
-    installing: bool,
+    pub(super) echo: (u64, u64),
+    pub(super) unpersisted: VecDeque<Unpersisted>,
+    pub(super) written: tombolo_storage::HardState,
+    pub(super) seen: (StateRole, u64, u64),
+    pub(super) installing: bool,
     /// Followers that were sent a snapshot notice, and when.
-    snapshots: Vec<(u64, u64)>,
-    pinged_at_ms: u64,
+    pub(super) snapshots: Vec<(u64, u64)>,
+    pub(super) pinged_at_ms: u64,
     /// The commit index followers were told last, and when to tell them of the newer one.
-    told_commit: u64,
-    tell_commit_at_ms: u64,
-    fault: Option<String>,
+    pub(super) told_commit: u64,
+    pub(super) tell_commit_at_ms: u64,
+    pub(super) fault: Option<String>,
 }
 
 impl<M: Machine> GroupCore<M> {
@@ -264,389 +257,9 @@ impl<M: Machine> GroupCore<M> {
         }
     }
 
-    // ---- messages -------------------------------------------------------------------------
-
-    fn on_message(&mut self, now: Now, from: NodeId, body: PeerBody, out: &mut Output) {
-        if !self.is_member(from.0) || from == self.settings.node {
-            return;
-        }
-        match body {
-            PeerBody::Probe { term } => {
-                let leads = self.leading.is_some() && self.lease.holds(now.mono_ms);
-                let hears = leads || self.election.hears(now.mono_ms);
-                let hears = hears && self.raw.raft.term >= term;
-                let answer = PeerBody::ProbeAnswer { term, hears };
-                out.sends.push((from, PeerMessage { group: self.group, body: answer }));
-            }
-            PeerBody::ProbeAnswer { term, hears } => {
-                if term == self.raw.raft.term {
-                    self.election.answer(from.0, hears);
-                    self.decide_probe(now, out);
-                }
-            }
-            PeerBody::Raft { message, sent_ms } => {
-                self.on_raft(now, from, *message, sent_ms, out);
-            }
-        }
-    }
-
-    fn on_raft(&mut self, now: Now, from: NodeId, mut m: Message, sent_ms: u64, out: &mut Output) {
-        if !may_travel(m.msg_type) {
-            return;
-        }
-        let term = m.term;
-        if self.installing {
-            // What is applied must not pass the snapshot on its way to the disk.
-            m.commit = m.commit.min(self.raw.raft.raft_log.committed);
-        }
-        match m.msg_type {
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
-                if !self.may_vote(now, &m) =>
-            {
-                return;
-            }
-            MessageType::MsgAppend if self.installing => return,
-            MessageType::MsgHeartbeat => {
-                m.commit = m.commit.min(self.raw.raft.raft_log.last_index());
-            }
-            MessageType::MsgSnapshot if self.take_snapshot_notice(from, &m, out) => return,
-            MessageType::MsgTimeoutNow => {
-                let raft = &self.raw.raft;
-                if self.installing || term != raft.term || raft.leader_id != from.0 {
-                    return;
-                }
-            }
-            MessageType::MsgAppendResponse => self.notice_lost_log(from, &m),
-            _ => {}
-        }
-        let kind = m.msg_type;
-        // Errors are answers of strangers and dropped proposals: nothing to do about either.
-        let _ = self.raw.step(m);
-        let raft = &self.raw.raft;
-        let follows = raft.state == StateRole::Follower && raft.leader_id == from.0;
-        match kind {
-            MessageType::MsgHeartbeat if raft.term == term && follows => {
-                self.promise.extend(now.mono_ms);
-                self.echo = (term, sent_ms);
-                self.election.heard(now.mono_ms);
-            }
-            MessageType::MsgAppend | MessageType::MsgSnapshot if raft.term == term && follows => {
-                self.election.heard(now.mono_ms);
-            }
-            MessageType::MsgHeartbeatResponse
-                if raft.term == term && raft.state == StateRole::Leader =>
-            {
-                let sent_ms = self.planted_sent(now, sent_ms);
-                if sent_ms > 0 && sent_ms <= now.mono_ms {
-                    self.lease.acknowledge(from.0, sent_ms);
-                    self.lease.renew(self.raw.store().conf(), self.settings.node.0, now.mono_ms);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    #[cfg(not(test))]
-    fn planted_sent(&self, _now: Now, sent_ms: u64) -> u64 {
-        sent_ms
-    }
-
-    #[cfg(test)]
-    fn planted_sent(&self, now: Now, sent_ms: u64) -> u64 {
-        use super::planted::Planted::LeaseFromReceipt;
-        if self.settings.planted == Some(LeaseFromReceipt) { now.mono_ms } else { sent_ms }
-    }
-
-    /// The promise, the lease, and what a replica without history may do.
-    fn may_vote(&self, now: Now, m: &Message) -> bool {
-        if m.context.as_ref() == TRANSFER {
-            return true;
-        }
-        #[cfg(test)]
-        if self.breaks_promises() {
-            return true;
-        }
-        if self.promise.holds(now.mono_ms) {
-            return false;
-        }
-        if self.leading.is_some() && self.lease.holds(now.mono_ms) {
-            return false;
-        }
-        // A replica that holds nothing but the group's first entry may have lost its disk, and
-        // with it what it acknowledged: it elects nobody who knows more than that. It first has
-        // to hear a leader that was elected without it.
-        let history = |index: u64| index > 1;
-        history(self.raw.raft.raft_log.last_index()) || !history(m.index)
-    }
-
-    /// A follower whose log ends below what it once acknowledged lost its disk: start over with it.
-    fn notice_lost_log(&mut self, from: NodeId, m: &Message) {
-        let raft = &mut self.raw.raft;
-        if raft.state != StateRole::Leader || m.term != raft.term || !m.reject {
-            return;
-        }
-        if m.request_snapshot != 0 {
-            return;
-        }
-        if let Some(progress) = raft.mut_prs().get_mut(from.0)
-            && m.reject_hint < progress.matched
-        {
-            progress.matched = m.reject_hint;
-            progress.become_probe();
-        }
-    }
-
-    fn is_member(&self, id: u64) -> bool {
-        let conf = &self.membership.conf;
-        [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next]
-            .iter()
-            .any(|set| set.contains(&id))
-    }
-
-    // ---- snapshots ------------------------------------------------------------------------
-
-    /// Returns whether the notice was kept from the library (a pull starts, or runs already).
-    fn take_snapshot_notice(&mut self, from: NodeId, m: &Message, out: &mut Output) -> bool {
-        let raft = &self.raw.raft;
-        if m.term < raft.term || m.get_snapshot().get_metadata().index <= self.machine.applied().0 {
-            return false;
-        }
-        if !self.installing {
-            self.installing = true;
-            let note = Note::SnapshotWanted { leader: from, term: m.term };
-            out.notes.push((self.group, note));
-        }
-        true
-    }
-
-    /// Whether a pulled snapshot at `index` may be made durable: nothing beyond it is committed
-    /// here, and nothing will be until it is installed.
-    pub fn accepts_snapshot(&self, index: u64) -> bool {
-        let committed = self.raw.raft.raft_log.committed;
-        self.installing && index >= committed && index > self.machine.applied().0
-    }
-
-    /// A snapshot is being pulled or made durable.
-    pub fn is_installing(&self) -> bool {
-        self.installing
-    }
-
-    fn on_installed(
-        &mut self,
-        leader: NodeId,
-        term: u64,
-        at: (u64, u64),
-        conf: &Bytes,
-        out: &mut Output,
-    ) {
-        self.installing = false;
-        let membership = match Membership::decode(conf) {
-            Ok(membership) => membership,
-            Err(e) => return self.fail(format!("the snapshot's membership: {e}"), out),
-        };
-        let mut snapshot = Snapshot::default();
-        let meta = snapshot.mut_metadata();
-        meta.index = at.0;
-        meta.term = at.1;
-        meta.set_conf_state(membership.conf.clone());
-        if self.raw.raft.term == term {
-            let to = self.settings.node.0;
-            let mut m = Message { from: leader.0, to, term, ..Message::default() };
-            m.set_msg_type(MessageType::MsgSnapshot);
-            m.set_snapshot(snapshot);
-            let _ = self.raw.step(m);
-        } else if self.raw.raft.raft_log.committed < at.0 {
-            // The leader that gave it is gone; what it gave is committed all the same.
-            if self.raw.raft.state != StateRole::Follower {
-                let term = self.raw.raft.term;
-                self.raw.raft.become_follower(term, 0);
-            }
-            self.raw.raft.restore(snapshot);
-        }
-        self.membership = membership;
-        out.notes.push((self.group, Note::Applied));
-    }
-
-    // ---- time -----------------------------------------------------------------------------
-
-    /// The monotonic time at which the replica wants [`Event::Wake`].
-    pub fn deadline_ms(&self) -> u64 {
-        if self.fault.is_some() {
-            return u64::MAX;
-        }
-        match &self.leading {
-            Some(leading) => {
-                let steps_down = self.lease.until_ms().max(leading.since_ms) + LEASELESS_MS;
-                let other = self.snapshot_deadline().min(steps_down).min(self.tell_commit_at_ms);
-                leading.deadline_ms(other)
-            }
-            None => {
-                let at = self.election.deadline_ms();
-                if self.election.probing() { at } else { at.max(self.promise.until_ms()) }
-            }
-        }
-    }
-
-    fn snapshot_deadline(&self) -> u64 {
-        self.snapshots.iter().map(|(_, at)| at + SNAPSHOT_MS).min().unwrap_or(u64::MAX)
-    }
-
-    fn on_beat(&mut self, now: Now, out: &mut Output) {
-        if self.raw.raft.state == StateRole::Leader {
-            self.ping(now);
-        }
-        if now.mono_ms >= self.deadline_ms() {
-            self.on_wake(now, out);
-        }
-    }
-
-    pub(super) fn ping(&mut self, now: Now) {
-        self.pinged_at_ms = now.mono_ms;
-        self.told_commit = self.raw.raft.raft_log.committed;
-        self.tell_commit_at_ms = u64::MAX;
-        self.lease.renew(self.raw.store().conf(), self.settings.node.0, now.mono_ms);
-        self.raw.ping();
-    }
-
-    /// Pings, unless that was done a moment ago.
-    pub(super) fn ping_soon(&mut self, now: Now) {
-        if now.mono_ms >= self.pinged_at_ms + 20 {
-            self.ping(now);
-        }
-    }
-
-    fn on_wake(&mut self, now: Now, out: &mut Output) {
-        if self.leading.is_some() {
-            return self.wake_leader(now, out);
-        }
-        if self.election.probing() {
-            return self.decide_probe(now, out);
-        }
-        if !self.may_campaign(now) {
-            return;
-        }
-        let peers = self.peers();
-        #[cfg(test)]
-        let peers = if self.breaks_promises() { Vec::new() } else { peers };
-        if peers.is_empty() {
-            return self.campaign(now, out);
-        }
-        self.election.start_probe(now.mono_ms);
-        let term = self.raw.raft.term;
-        for to in peers {
-            let body = PeerBody::Probe { term };
-            out.sends.push((to, PeerMessage { group: self.group, body }));
-        }
-    }
-
-    #[cfg(test)]
-    fn breaks_promises(&self) -> bool {
-        use super::planted::Planted::{ForgetVote, NoPromise};
-        matches!(self.settings.planted, Some(NoPromise | ForgetVote))
-    }
-
-    fn may_campaign(&self, now: Now) -> bool {
-        #[cfg(test)]
-        if self.breaks_promises() {
-            return self.election.due(now.mono_ms) && !self.installing;
-        }
-        self.election.due(now.mono_ms) && !self.promise.holds(now.mono_ms) && !self.installing
-    }
-
-    fn decide_probe(&mut self, now: Now, out: &mut Output) {
-        if !self.election.probing() {
-            return;
-        }
-        match self.election.verdict(now.mono_ms, self.membership.conf.voters.len()) {
-            Verdict::Wait => {}
-            Verdict::StandDown => self.election.retry(now.mono_ms),
-            Verdict::Campaign => self.campaign(now, out),
-        }
-    }
-
-    fn campaign(&mut self, now: Now, out: &mut Output) {
-        self.election.retry(now.mono_ms);
-        if self.promise.holds(now.mono_ms) {
-            #[cfg(test)]
-            if !self.breaks_promises() {
-                return;
-            }
-            #[cfg(not(test))]
-            return;
-        }
-        out.notes.push((self.group, Note::Campaign));
-        let _ = self.raw.campaign();
-    }
-
-    fn peers(&self) -> Vec<NodeId> {
-        let own = self.settings.node;
-        self.membership.voters().into_iter().filter(|n| *n != own).collect()
-    }
-
-    fn wake_leader(&mut self, now: Now, out: &mut Output) {
-        if now.mono_ms >= self.tell_commit_at_ms {
-            self.ping(now);
-        }
-        let until = self.lease.until_ms();
-        let Some(leading) = &mut self.leading else { return };
-        leading.expire_barriers(now.mono_ms, out);
-        let leaseless = now.mono_ms >= until.max(leading.since_ms) + LEASELESS_MS;
-        let handed_over = leading.handed_over_ms.is_some_and(|at| now.mono_ms >= at + HAND_OVER_MS);
-        if leaseless || handed_over {
-            return self.step_down(now);
-        }
-        if leading.hand_over_ms.is_some_and(|at| now.mono_ms >= at + HAND_OVER_MS) {
-            leading.hand_over_ms = None;
-            if leading.handed_over_ms.is_none() {
-                self.raw.raft.abort_leader_transfer();
-            }
-        }
-        let late: Vec<u64> = self
-            .snapshots
-            .extract_if(.., |(_, at)| now.mono_ms >= *at + SNAPSHOT_MS)
-            .map(|(id, _)| id)
-            .collect();
-        for id in late {
-            self.raw.report_snapshot(id, SnapshotStatus::Failure);
-        }
-    }
-
-    fn step_down(&mut self, now: Now) {
-        let term = self.raw.raft.term;
-        self.raw.raft.become_follower(term, 0);
-        self.election.hold_back(now.mono_ms, 1_000);
-    }
-
-    // ---- hand-over ------------------------------------------------------------------------
-
-    /// Hands over to the voter whose log is closest to ours and that spoke lately.
-    fn hand_over(&mut self, now: Now) {
-        let own = self.settings.node.0;
-        let Some(leading) = &mut self.leading else { return };
-        if leading.hand_over_ms.is_some() {
-            return;
-        }
-        let voters = &self.membership.conf.voters;
-        let best = self
-            .raw
-            .raft
-            .prs()
-            .iter()
-            // Not the library's `recent_active`: without its ticks that is never taken back.
-            .filter(|(id, _)| {
-                **id != own && voters.contains(id) && self.lease.hears(**id, now.mono_ms)
-            })
-            .map(|(id, progress)| (progress.matched, std::cmp::Reverse(*id)))
-            .max();
-        if let Some((_, std::cmp::Reverse(to))) = best {
-            leading.hand_over_ms = Some(now.mono_ms);
-            self.raw.transfer_leader(to);
-        }
-    }
-
     // ---- carrying out ---------------------------------------------------------------------
 
-    fn on_persisted(&mut self, number: u64, out: &mut Output) {
+    pub(super) fn on_persisted(&mut self, number: u64, out: &mut Output) {
         let mut reached = 0;
         while let Some(first) = self.unpersisted.front() {
             if first.writes && first.number > number {
@@ -680,14 +293,14 @@ impl<M: Machine> GroupCore<M> {
         }
     }
 
-    fn drain(&mut self, now: Now, out: &mut Output) {
+    pub(super) fn drain(&mut self, now: Now, out: &mut Output) {
         while self.fault.is_none() && self.raw.has_ready() {
             self.carry_out(now, out);
             self.follow_role(now, out);
         }
     }
 
-    fn carry_out(&mut self, now: Now, out: &mut Output) {
+    pub(super) fn carry_out(&mut self, now: Now, out: &mut Output) {
         let mut ready = self.raw.ready();
         for m in ready.take_messages() {
             if let Some((to, message)) = self.outgoing(now, m) {
@@ -744,7 +357,7 @@ impl<M: Machine> GroupCore<M> {
         self.apply(now, committed, out);
     }
 
-    fn hard_state(&self) -> tombolo_storage::HardState {
+    pub(super) fn hard_state(&self) -> tombolo_storage::HardState {
         let raft = &self.raw.raft;
         #[allow(unused_mut)]
         let mut vote = raft.vote;
@@ -756,7 +369,7 @@ impl<M: Machine> GroupCore<M> {
     }
 
     /// Dresses a message for the wire; a hand-over is noted before it can leave.
-    fn outgoing(&mut self, now: Now, m: Message) -> Option<(NodeId, PeerMessage)> {
+    pub(super) fn outgoing(&mut self, now: Now, m: Message) -> Option<(NodeId, PeerMessage)> {
         if !may_travel(m.msg_type) {
             return None;
         }
@@ -781,7 +394,7 @@ impl<M: Machine> GroupCore<M> {
         Some((to, PeerMessage { group: self.group, body }))
     }
 
-    fn apply(&mut self, now: Now, committed: Vec<Entry>, out: &mut Output) {
+    pub(super) fn apply(&mut self, now: Now, committed: Vec<Entry>, out: &mut Output) {
         let mut moved = false;
         for entry in committed {
             let (index, term) = (entry.index, entry.term);
@@ -801,7 +414,7 @@ impl<M: Machine> GroupCore<M> {
     }
 
     /// Tells the library how far the machine is (after a snapshot, further than it handed out).
-    fn tell_applied(&mut self) {
+    pub(super) fn tell_applied(&mut self) {
         let (index, term) = self.machine.applied();
         self.raw.mut_store().set_applied(index, term);
         let log = &self.raw.raft.raft_log;
@@ -811,7 +424,12 @@ impl<M: Machine> GroupCore<M> {
         }
     }
 
-    fn apply_one(&mut self, now: Now, entry: &Entry, out: &mut Output) -> Result<(), String> {
+    pub(super) fn apply_one(
+        &mut self,
+        now: Now,
+        entry: &Entry,
+        out: &mut Output,
+    ) -> Result<(), String> {
         let (index, term) = (entry.index, entry.term);
         if entry.data.is_empty() {
             self.machine.apply_empty(index, term).map_err(|e| e.to_string())?;
@@ -853,7 +471,7 @@ impl<M: Machine> GroupCore<M> {
     }
 
     /// Notices a change of role or term and moves the leader's state along.
-    fn follow_role(&mut self, now: Now, out: &mut Output) {
+    pub(super) fn follow_role(&mut self, now: Now, out: &mut Output) {
         let raft = &self.raw.raft;
         let role = (raft.state, raft.term, raft.leader_id);
         if role == self.seen {
@@ -878,118 +496,6 @@ impl<M: Machine> GroupCore<M> {
         }
         out.notes.push((self.group, Note::Role));
     }
-
-    // ---- what others may see --------------------------------------------------------------
-
-    /// Where requests should go instead.
-    pub fn descriptor(&self) -> Option<Descriptor> {
-        let state = self.machine.state();
-        let config = state.config.as_ref()?;
-        Some(Descriptor {
-            group: self.group,
-            table: config.table,
-            range: config.range.clone(),
-            epoch: config.epoch,
-            conf_index: self.membership.index,
-            replicas: self.membership.voters(),
-            leader: self.leader(),
-        })
-    }
-
-    fn leader(&self) -> Option<NodeId> {
-        let id = self.raw.raft.leader_id;
-        (id != 0).then_some(NodeId(id))
-    }
-
-    pub(super) fn not_leader(&self) -> GroupError {
-        let leader = self.leader().filter(|n| *n != self.settings.node);
-        GroupError::NotLeader { leader, descriptor: self.descriptor() }
-    }
-
-    /// The replica at a glance.
-    pub fn view(&self) -> View {
-        let raft = &self.raw.raft;
-        let last_index = raft.raft_log.last_index();
-        let (mut serves_until_ms, mut ready, mut lag) = (0, false, Vec::new());
-        if let (Some(leading), None) = (&self.leading, &self.fault) {
-            ready = leading.ready() && leading.handed_over_ms.is_none();
-            serves_until_ms = if ready { self.lease.until_ms() } else { 0 };
-            lag = raft
-                .prs()
-                .iter()
-                .map(|(id, p)| (NodeId(*id), last_index.saturating_sub(p.matched)))
-                .collect();
-            lag.sort_unstable();
-        }
-        View {
-            term: raft.term,
-            leader: self.leader(),
-            is_leader: self.leading.is_some() && self.fault.is_none(),
-            serves_until_ms,
-            ready,
-            committed: raft.raft_log.committed,
-            applied: self.machine.applied().0,
-            last_index,
-            conf_index: self.membership.index,
-            voters: self.membership.voters(),
-            lag,
-        }
-    }
-
-    /// 0, or until when strong reads may be served here in the current term.
-    pub fn serves_until_ms(&self) -> u64 {
-        match &self.leading {
-            Some(l) if self.fault.is_none() && l.ready() && l.handed_over_ms.is_none() => {
-                self.lease.until_ms()
-            }
-            _ => 0,
-        }
-    }
-
-    /// The log records that carry this replica from a checkpoint at `base` on: what the write-ahead
-    /// log needs again before it may forget older segments.
-    pub fn rebase(&self, base: (u64, u64), generation: u64, with_entries: bool) -> Vec<WalRecord> {
-        let (group, conf) = (self.group, self.membership.encode());
-        let base = LogBase { index: base.0, term: base.1, generation, conf };
-        let mut state = self.written;
-        state.commit = state.commit.max(base.index);
-        let mut records = vec![
-            WalRecord::Base { group, base: base.clone() },
-            WalRecord::HardState { group, state },
-        ];
-        if with_entries {
-            let entries = self.raw.store().after(base.index).map(from_raft);
-            records.extend(entries.map(|entry| WalRecord::Entry { group, entry }));
-        }
-        records
-    }
-
-    /// What a replica starts over with when its rows are lost: it keeps its vote and forgets its log,
-    /// so it elects nobody who knows more before a leader has filled it again.
-    pub fn start_over(
-        conf: Bytes,
-        hard_state: tombolo_storage::HardState,
-        generation: u64,
-    ) -> Restored {
-        let base = LogBase { index: 0, term: 0, generation, conf };
-        let hard_state = tombolo_storage::HardState { commit: 0, ..hard_state };
-        Restored { base, hard_state, entries: Vec::new() }
-    }
-
-    /// Term and vote as they were last written.
-    pub fn written(&self) -> tombolo_storage::HardState {
-        self.written
-    }
-
-    /// The term of an entry that is still in memory.
-    pub fn term_at(&self, index: u64) -> Option<u64> {
-        self.raw.store().term_at(index)
-    }
-
-    /// Who is in the group, as a log base carries it.
-    pub fn conf(&self) -> Bytes {
-        self.membership.encode()
-    }
 }
 
 fn to_raft(entry: LogEntry) -> Entry {
@@ -997,7 +503,7 @@ fn to_raft(entry: LogEntry) -> Entry {
     Entry { index, term, data, context, ..Entry::default() }
 }
 
-fn from_raft(entry: &Entry) -> LogEntry {
+pub(super) fn from_raft(entry: &Entry) -> LogEntry {
     LogEntry {
         index: entry.index,
         term: entry.term,

@@ -7,14 +7,17 @@
 //! - Nothing here blocks an async worker for longer than a short tree read; everything longer runs
 //!   on a blocking thread.
 //!
-//! Reading order: this file, `inbox`, `run`, `shared`, `journal`, `snapshot`, `checkpoint`, `skew`,
+//! Reading order: this file, `reads`, `remote`, `inbox`, `run`, `life`, `recover`, `shared`, `journal`, `snapshot`, `checkpoint`, `skew`,
 //! `clock`.
 
 mod checkpoint;
 mod clock;
 mod inbox;
 mod journal;
+mod life;
+mod reads;
 mod recover;
+mod remote;
 mod run;
 mod shared;
 mod skew;
@@ -22,23 +25,21 @@ mod snapshot;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, oneshot, watch};
-use tombolo_item::{GroupId, Hlc, NodeId, RowKey, Shard};
-use tombolo_storage::{Changes, Confirmed, Disk, GroupConfig, Partition, Space, Wal, WalSettings};
+use tombolo_item::{GroupId, Hlc, NodeId, Shard};
+use tombolo_storage::{Changes, Confirmed, Disk, GroupConfig, Partition, Wal, WalSettings};
 
 use crate::core::{Answer, CoreSettings, PROMISE_MS, Submit, frame, stored};
 use crate::error::{GroupError, HostError};
 use crate::metrics;
-use crate::net::{CallError, Net, ServiceId};
-use crate::service::{Ask, GroupService, Tell, decode, encode};
+use crate::net::{Net, ServiceId};
+use crate::service::GroupService;
 use crate::settings::HostSettings;
 use crate::types::*;
 use checkpoint::Pool;
@@ -48,17 +49,8 @@ use journal::Journal;
 use run::Loop;
 #[cfg(test)]
 pub(crate) use run::first_records;
-use shared::{Shared, Wants};
+use shared::Shared;
 use snapshot::Readers;
-
-/// What a range read stops at when nothing smaller is asked.
-const RANGE_BYTES: usize = 1 << 20;
-/// What it stops at whatever is asked: an answer must fit a frame between nodes.
-const RANGE_BYTES_MAX: usize = 4 << 20;
-/// A range read of at most this many items runs on the caller's thread.
-const RANGE_INLINE: u32 = 32;
-/// How long a digest waits for its replica to reach the marker.
-const DIGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What a group is created from: equal on all its nodes.
 #[derive(Debug, Clone, PartialEq)]
@@ -207,7 +199,11 @@ impl Host {
             .map_err(|e| GroupError::NotServing(format!("the read was interrupted: {e}")))
     }
 
-    async fn submit(&self, group: GroupId, submit: Submit) -> Result<Answer, GroupError> {
+    pub(super) async fn submit(
+        &self,
+        group: GroupId,
+        submit: Submit,
+    ) -> Result<Answer, GroupError> {
         if self.0.stopped.load(Ordering::SeqCst) {
             return Err(GroupError::Stopped);
         }
@@ -348,261 +344,6 @@ impl Host {
         }
     }
 
-    // ---- reads ----------------------------------------------------------------------------
-
-    /// Returns once this replica led at some moment after the call.
-    async fn prove(&self, shared: &Shared) -> Result<(), GroupError> {
-        if shared.serves(self.0.clock.mono_ms()) {
-            return Ok(());
-        }
-        if !shared.view.load().is_leader {
-            return Err(shared.not_leader());
-        }
-        self.submit(shared.group, Submit::Barrier).await.map(|_| ())
-    }
-
-    /// Reads one item: strongly only on the leader, else as this replica has applied it.
-    pub async fn read(&self, request: ReadRequest) -> Result<ReadResponse, GroupError> {
-        let shared = self.shared(request.group)?;
-        if request.strong {
-            self.prove(&shared).await?;
-        }
-        shared.check(request.epoch, Wants::Row(&request.row_key))?;
-        let row = shared.partition.load().get(Space::ITEMS, &request.row_key).map_err(stored)?;
-        Ok(match row {
-            Some(row) => {
-                let item = (!row.tombstone).then_some(row.item);
-                ReadResponse { item, stamp: Some(row.stamp) }
-            }
-            None => ReadResponse { item: None, stamp: None },
-        })
-    }
-
-    /// Reads the items of a range, in order.
-    pub async fn range(&self, request: RangeRequest) -> Result<RangeResponse, GroupError> {
-        let shared = self.shared(request.group)?;
-        if request.strong {
-            self.prove(&shared).await?;
-        }
-        shared.check(request.epoch, Wants::Range(&request.range))?;
-        let partition = Partition::clone(&shared.partition.load());
-        if (1..=RANGE_INLINE).contains(&request.limit) {
-            return collect(&partition, &request);
-        }
-        self.blocking(move || collect(&partition, &request)).await?
-    }
-
-    // ---- other nodes ----------------------------------------------------------------------
-
-    async fn ask(&self, node: NodeId, ask: Ask, deadline: Duration) -> Result<Tell, GroupError> {
-        let changes = matches!(ask, Ask::Write(_) | Ask::Confirm(..) | Ask::Marker(_));
-        let body = encode(&ask);
-        match self.0.net.call(node, ServiceId::Group, body, deadline).await {
-            Ok(answer) => decode::<Result<Tell, GroupError>>(&answer).unwrap_or_else(|reason| {
-                Err(GroupError::OutcomeUnknown(format!("node {node}: {reason}")))
-            }),
-            Err(CallError::Overloaded(why)) => Err(GroupError::Overloaded(why)),
-            Err(error @ (CallError::Lost(_) | CallError::Timeout)) if changes => {
-                Err(GroupError::OutcomeUnknown(format!("node {node}: {error}")))
-            }
-            Err(error) => Err(GroupError::NotServing(format!("node {node}: {error}"))),
-        }
-    }
-
-    /// [`Self::write`] on another node (or here, without the net).
-    pub async fn write_on(
-        &self,
-        node: NodeId,
-        request: WriteRequest,
-        deadline: Duration,
-    ) -> Result<WriteResponse, GroupError> {
-        if node == self.0.settings.node {
-            let late = || GroupError::OutcomeUnknown("no answer before the deadline".into());
-            let write = tokio::time::timeout(deadline, self.write(request));
-            return write.await.unwrap_or_else(|_| Err(late()));
-        }
-        match self.ask(node, Ask::Write(Box::new(request)), deadline).await? {
-            Tell::Write(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// [`Self::read`] on another node (or here).
-    pub async fn read_on(
-        &self,
-        node: NodeId,
-        request: ReadRequest,
-        deadline: Duration,
-    ) -> Result<ReadResponse, GroupError> {
-        if node == self.0.settings.node {
-            let read = tokio::time::timeout(deadline, self.read(request));
-            return read.await.unwrap_or_else(|_| Err(late()));
-        }
-        match self.ask(node, Ask::Read(request), deadline).await? {
-            Tell::Read(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// [`Self::range`] on another node (or here).
-    pub async fn range_on(
-        &self,
-        node: NodeId,
-        request: RangeRequest,
-        deadline: Duration,
-    ) -> Result<RangeResponse, GroupError> {
-        if node == self.0.settings.node {
-            let range = tokio::time::timeout(deadline, self.range(request));
-            return range.await.unwrap_or_else(|_| Err(late()));
-        }
-        match self.ask(node, Ask::Range(request), deadline).await? {
-            Tell::Range(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// [`Self::confirm`] on another node (or here).
-    pub async fn confirm_on(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        confirmed: Confirmed,
-        deadline: Duration,
-    ) -> Result<(), GroupError> {
-        if node == self.0.settings.node {
-            let confirm = tokio::time::timeout(deadline, self.confirm(group, confirmed));
-            return confirm.await.unwrap_or_else(|_| Err(late()));
-        }
-        self.ask(node, Ask::Confirm(group, confirmed), deadline).await.map(|_| ())
-    }
-
-    /// [`Self::marker`] on another node (or here).
-    pub async fn marker_on(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        deadline: Duration,
-    ) -> Result<u64, GroupError> {
-        if node == self.0.settings.node {
-            let marker = tokio::time::timeout(deadline, self.marker(group));
-            return marker.await.unwrap_or_else(|_| Err(late()));
-        }
-        match self.ask(node, Ask::Marker(group), deadline).await? {
-            Tell::Marker(index) => Ok(index),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// [`Self::closed_stamp`] on another node (or here).
-    pub async fn closed_stamp_on(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        deadline: Duration,
-    ) -> Result<Hlc, GroupError> {
-        if node == self.0.settings.node {
-            let closed = tokio::time::timeout(deadline, self.closed_stamp(group));
-            return closed.await.unwrap_or_else(|_| Err(late()));
-        }
-        match self.ask(node, Ask::Closed(group), deadline).await? {
-            Tell::Closed(closed) => Ok(closed),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// [`Self::group`] of another node (or here).
-    pub async fn status_on(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        deadline: Duration,
-    ) -> Result<GroupStatus, GroupError> {
-        if node == self.0.settings.node {
-            return self.group(group).ok_or(GroupError::NoSuchGroup);
-        }
-        match self.ask(node, Ask::Status(group), deadline).await? {
-            Tell::Status(status) => Ok(*status),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Change records of a shard as another node (or this one) holds them.
-    pub async fn changes_on(
-        &self,
-        node: NodeId,
-        shard: Shard,
-        from_seq: u64,
-        max_bytes: u32,
-        deadline: Duration,
-    ) -> Result<Changes, GroupError> {
-        if node == self.0.settings.node {
-            let log = self.change_log(shard).ok_or(GroupError::NoSuchGroup)?;
-            return self.blocking(move || log.read(from_seq, max_bytes as usize)).await?;
-        }
-        match self.ask(node, Ask::Changes(shard, from_seq, max_bytes), deadline).await? {
-            Tell::Changes { records, oldest_seq, head_seq } => {
-                Ok(Changes { records, oldest_seq, head_seq })
-            }
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// [`Self::digest`] of another node's replica (or of the one here).
-    pub async fn digest_on(
-        &self,
-        node: NodeId,
-        group: GroupId,
-        at_index: u64,
-        request: DigestRequest,
-        deadline: Duration,
-    ) -> Result<DigestResponse, GroupError> {
-        if node == self.0.settings.node {
-            let digest = tokio::time::timeout(deadline, self.digest(group, at_index, request));
-            return digest.await.unwrap_or_else(|_| Err(late()));
-        }
-        match self.ask(node, Ask::Digest(group, at_index, request), deadline).await? {
-            Tell::Digest(response) => Ok(response),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    // ---- scrub ----------------------------------------------------------------------------
-
-    /// Leader: logs a marker. Every replica pins its view when it applies it; [`Self::digest`] asks
-    /// for it by the index this returns, for about a minute.
-    pub async fn marker(&self, group: GroupId) -> Result<u64, GroupError> {
-        let id = self.0.next_marker.fetch_add(1, Ordering::SeqCst);
-        match self.submit(group, Submit::Marker(id)).await? {
-            Answer::Logged { index } => Ok(index),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// Digests of this node's replica at a marker; waits a little for it to be applied here.
-    pub async fn digest(
-        &self,
-        group: GroupId,
-        at_index: u64,
-        request: DigestRequest,
-    ) -> Result<DigestResponse, GroupError> {
-        let shared = self.shared(group)?;
-        let mut head = shared.head.subscribe();
-        let reached = head.wait_for(|head| head.applied >= at_index);
-        if !matches!(tokio::time::timeout(DIGEST_WAIT, reached).await, Ok(Ok(_))) {
-            let why = format!("this replica has not applied the marker at {at_index} yet");
-            return Err(GroupError::NotServing(why));
-        }
-        let pinned = {
-            let pins = shared.pins.lock();
-            pins.iter().find(|pin| pin.index == at_index).map(|pin| pin.view.clone())
-        };
-        let Some(view) = pinned else {
-            let why = format!("no view is pinned at index {at_index} any more; log a new marker");
-            return Err(GroupError::NotServing(why));
-        };
-        self.blocking(move || digest(&view.lock(), at_index, request)).await?
-    }
-
     // ---- the end --------------------------------------------------------------------------
 
     /// Hands the leadership of every group to another voter; returns when that is done, or after
@@ -655,67 +396,12 @@ pub(crate) fn failed(
     move |source| HostError::Storage { attempt, source }
 }
 
-fn unexpected(answer: &impl std::fmt::Debug) -> GroupError {
+pub(super) fn unexpected(answer: &impl std::fmt::Debug) -> GroupError {
     GroupError::OutcomeUnknown(format!("an answer of another kind arrived: {answer:?}"))
 }
 
-fn late() -> GroupError {
+pub(super) fn late() -> GroupError {
     GroupError::OutcomeUnknown("no answer before the deadline".into())
-}
-
-fn collect(partition: &Partition, request: &RangeRequest) -> Result<RangeResponse, GroupError> {
-    let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
-    let max_bytes = match request.max_bytes as usize {
-        0 => RANGE_BYTES,
-        n => n.min(RANGE_BYTES_MAX),
-    };
-    let (mut items, mut bytes, mut more): (Vec<(RowKey, Bytes)>, _, _) = (Vec::new(), 0, false);
-    let mut visit = |key: RowKey, row: tombolo_storage::StoredRow| {
-        if row.tombstone {
-            return ControlFlow::Continue(());
-        }
-        if items.len() >= limit || bytes >= max_bytes {
-            more = true;
-            return ControlFlow::Break(());
-        }
-        bytes += key.0.len() + row.item.len();
-        items.push((key, row.item));
-        ControlFlow::Continue(())
-    };
-    partition.range(Space::ITEMS, &request.range, request.reverse, &mut visit).map_err(stored)?;
-    Ok(RangeResponse { items, more })
-}
-
-fn digest(
-    view: &tombolo_storage::PinnedView,
-    index: u64,
-    request: DigestRequest,
-) -> Result<DigestResponse, GroupError> {
-    let mut response = DigestResponse {
-        index,
-        buckets: Vec::new(),
-        keys: Vec::new(),
-        more: false,
-        findings: Vec::new(),
-    };
-    match request {
-        DigestRequest::Buckets { range, bits } => {
-            if bits > 16 {
-                let why = format!("2^{bits} buckets are more than 2^16");
-                return Err(GroupError::Invalid(why));
-            }
-            let digests = view.digest_buckets(&range, bits).map_err(stored)?;
-            response.buckets = digests.buckets;
-            response.findings = digests.findings;
-        }
-        DigestRequest::Keys { range, limit } => {
-            let keys = view.digest_keys(&range, limit as usize).map_err(stored)?;
-            response.keys = keys.keys;
-            response.findings = keys.findings;
-            response.more = keys.more;
-        }
-    }
-    Ok(response)
 }
 
 /// A shard's change records in one replica.
