@@ -94,7 +94,7 @@ fn senseless_requests_are_refused_with_a_sentence() {
         let cases = [
             (put("", vec![good()]), "Invalid table/index name"),
             (put("a b c", vec![good()]), "Invalid table/index name"),
-            (put("rubbish", vec![]), "Missing the key pk"),
+            (put("rubbish", vec![]), "Member must not be null"),
             (put("rubbish", vec![("other", text("x"))]), "Missing the key pk"),
             (put("rubbish", vec![("pk", number("1"))]), "Type mismatch for key pk"),
             (put("rubbish", vec![("pk", text(""))]), "empty string"),
