@@ -34,7 +34,16 @@ impl Ledger {
 /// Writers in the background, each with keys of its own.
 pub struct Writers {
     stop: Arc<AtomicBool>,
-    tasks: Vec<JoinHandle<(Ledger, Vec<(Instant, Instant)>, Vec<String>)>>,
+    tasks: Vec<JoinHandle<Seen>>,
+}
+
+/// What one writer saw.
+#[derive(Default)]
+struct Seen {
+    ledger: Ledger,
+    /// When each acknowledgement came.
+    acknowledged: Vec<Instant>,
+    errors: Vec<String>,
 }
 
 /// What the writers did.
@@ -69,23 +78,22 @@ impl Writers {
                 let (client, table, stop) = (client.clone(), table.to_owned(), stop.clone());
                 let prefix = format!("{prefix}-{writer}");
                 tokio::spawn(async move {
-                    let (mut ledger, mut acks, mut errors) = (Ledger::default(), vec![], vec![]);
+                    let mut seen = Seen::default();
                     let mut turn = 0;
                     while !stop.load(Ordering::Relaxed) {
                         let pk = format!("{prefix}-{}", turn % keys);
                         turn += 1;
-                        let entry = ledger.0.entry(pk.clone()).or_default();
+                        let entry = seen.ledger.0.entry(pk.clone()).or_default();
                         entry.attempted += 1;
-                        let start = Instant::now();
                         match client.put_item(&table, item(&pk, entry.attempted)).await {
                             Ok(_) => {
                                 entry.acknowledged = entry.attempted;
-                                acks.push((start, Instant::now()));
+                                seen.acknowledged.push(Instant::now());
                             }
-                            Err(error) => errors.push(error.to_string()),
+                            Err(error) => seen.errors.push(error.to_string()),
                         }
                     }
-                    (ledger, acks, errors)
+                    seen
                 })
             })
             .collect();
@@ -96,10 +104,10 @@ impl Writers {
         self.stop.store(true, Ordering::Relaxed);
         let (mut ledger, mut acks, mut errors) = (Ledger::default(), vec![], vec![]);
         for task in self.tasks {
-            let (one, when, wrong) = task.await.expect("a writer ends");
-            ledger.absorb(one);
-            acks.extend(when.into_iter().map(|(_, end)| end));
-            errors.extend(wrong);
+            let seen = task.await.expect("a writer ends");
+            ledger.absorb(seen.ledger);
+            acks.extend(seen.acknowledged);
+            errors.extend(seen.errors);
         }
         acks.sort_unstable();
         let longest_pause = acks.windows(2).map(|w| w[1] - w[0]).max().unwrap_or_default();
