@@ -59,6 +59,11 @@ async fn a_global_table_from_its_first_write_to_its_proof() {
         cluster.write(EAST, east, &format!("both{i}"), put("east")).await;
         cluster.write(WEST, west, &format!("both{i}"), put("west, later")).await;
         cluster.write(WEST, west, &format!("late{i}"), put("west")).await;
+        // Within one millisecond the region's number decides, and west's is the greater.
+        let written = wall_ms();
+        while wall_ms() <= written {
+            tokio::task::yield_now().await;
+        }
         cluster.write(EAST, east, &format!("late{i}"), support::Op::Delete).await;
     }
     assert_eq!(cluster.read(EAST, east, "both7").await.as_deref(), Some("east"));
@@ -178,4 +183,9 @@ async fn plant(cluster: &Cluster, table: &tombolo_memds::TableInfo) {
     let deadline = Instant::now() + Duration::from_secs(30);
     let routed = &cluster.regions[WEST][0].routed;
     routed.write(table, key("planted"), op, deadline).await.unwrap();
+}
+
+fn wall_ms() -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("the clock is past 1970").as_millis()
 }
