@@ -45,7 +45,7 @@ impl<R: Region> Executor<R> {
         put: PutItem,
     ) -> Result<Answer, Failure> {
         let PutItem { table: name, item, condition, return_old, return_on_failure } = put;
-        let table = self.serving(&name)?;
+        let table = self.serving(&name).await?;
         let key = table.schema.key_of(&item).map_err(errors::from_item)?;
         item.validate().map_err(errors::from_item)?;
         let op = WriteOp::Put { item: item.encode(), condition, return_old, return_on_failure };
@@ -63,7 +63,7 @@ impl<R: Region> Executor<R> {
         get: GetItem,
     ) -> Result<Answer, Failure> {
         let GetItem { table: name, key, consistent } = get;
-        let table = self.serving(&name)?;
+        let table = self.serving(&name).await?;
         let key = key_from(&table.schema, &key)?;
         let response = self
             .region
@@ -80,7 +80,7 @@ impl<R: Region> Executor<R> {
         delete: DeleteItem,
     ) -> Result<Answer, Failure> {
         let DeleteItem { table: name, key, condition, return_old, return_on_failure } = delete;
-        let table = self.serving(&name)?;
+        let table = self.serving(&name).await?;
         let key = key_from(&table.schema, &key)?;
         let op = WriteOp::Delete { condition, return_old, return_on_failure };
         let response = self

@@ -9,6 +9,7 @@ mod streams;
 mod tables;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use tombolo_memds::{TableInfo, TableStatus};
@@ -56,7 +57,7 @@ impl<R: Region> Executor<R> {
                 Ok(Answer::Status(Box::new(report)))
             }
             Operation::VerifyTable(table) => {
-                let table = self.serving(&table)?;
+                let table = self.serving(&table).await?;
                 let events = self.operations.verify(table);
                 Ok(Answer::Verification(events.map(|event| event.map_err(from_operations)).boxed()))
             }
@@ -68,16 +69,32 @@ impl<R: Region> Executor<R> {
         self.region.table(name).ok_or_else(|| errors::table_not_found(name))
     }
 
-    /// The table, if it serves.
-    fn serving(&self, name: &str) -> Result<Arc<TableInfo>, Failure> {
-        let table = self.table(name)?;
-        match table.status {
-            TableStatus::Active => Ok(table),
-            TableStatus::Creating => Err(errors::table_not_active(name, "being created")),
-            TableStatus::Deleting => Err(errors::table_not_active(name, "being deleted")),
+    /// The table, if it serves. A table is made known to all nodes of a region within milliseconds,
+    /// but not to all at once: who was just told ACTIVE by one router is not refused by the next, whose
+    /// map is a moment behind.
+    async fn serving(&self, name: &str) -> Result<Arc<TableInfo>, Failure> {
+        let deadline = Instant::now() + MAP_LAG;
+        loop {
+            let table = self.table(name)?;
+            match table.status {
+                TableStatus::Active => return Ok(table),
+                TableStatus::Creating if Instant::now() < deadline => {
+                    tokio::time::sleep(MAP_LOOK).await;
+                }
+                TableStatus::Creating => {
+                    return Err(errors::table_not_active(name, "being created"));
+                }
+                TableStatus::Deleting => {
+                    return Err(errors::table_not_active(name, "being deleted"));
+                }
+            }
         }
     }
 }
+
+/// How far behind another node's map of tables may be.
+const MAP_LAG: Duration = Duration::from_secs(1);
+const MAP_LOOK: Duration = Duration::from_millis(5);
 
 fn from_operations(error: OperationsError) -> Failure {
     match error {

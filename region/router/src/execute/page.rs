@@ -54,7 +54,7 @@ impl<R: Region> Executor<R> {
         query: Query,
     ) -> Result<Answer, Failure> {
         let Query { table: name, condition, forward, page } = query;
-        let table = self.serving(&name)?;
+        let table = self.serving(&name).await?;
         let (partition, sort) = match condition {
             KeyCondition::Parts { partition, sort } => (partition, sort),
             KeyCondition::Text { text, names, values } => {
@@ -91,7 +91,7 @@ impl<R: Region> Executor<R> {
         scan: Scan,
     ) -> Result<Answer, Failure> {
         let Scan { table: name, page } = scan;
-        let table = self.serving(&name)?;
+        let table = self.serving(&name).await?;
         let range = match &page.start {
             None => KeyRange::full(),
             Some(start) => {
