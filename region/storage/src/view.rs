@@ -28,6 +28,12 @@ pub struct PinnedView {
     state: Arc<PartitionState>,
 }
 
+impl std::fmt::Debug for PinnedView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PinnedView").field("applied", &self.applied).finish_non_exhaustive()
+    }
+}
+
 impl PinnedView {
     pub(crate) fn new(
         partition: Partition,

@@ -194,18 +194,6 @@ impl Cluster {
         }
     }
 
-    /// Waits until a verification finds that every copy agrees.
-    pub(crate) async fn until_agreed(&self, table: &TableInfo) {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let report = self.verify(table).await;
-            if report.agreed() {
-                return;
-            }
-            assert!(Instant::now() < until, "{:#?}", report.findings);
-        }
-    }
-
     /// Waits until a strong read in the region gives this.
     pub(crate) async fn until_reads(
         &self,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use tombolo_item::{GroupId, Hlc, NodeId};
-use tombolo_storage::{Confirmed, GroupConfig, WalRecord};
+use tombolo_storage::{Confirmed, GroupConfig, PinnedView, StorageError, WalRecord};
 
 use super::frame::{PeerBody, PeerMessage};
 use crate::error::GroupError;
@@ -99,6 +99,9 @@ pub struct Output {
     /// Readies that are durable once `records` are.
     pub persists: Vec<(GroupId, u64)>,
     pub answers: Vec<(Ticket, Result<Answer, GroupError>)>,
+    /// The machine's view as of a marker's entry, pinned before the next entry was applied: two
+    /// replicas that apply the entries after a marker in steps of other sizes still show the same rows.
+    pub pins: Vec<(GroupId, u64, Result<PinnedView, StorageError>)>,
     /// What changed about groups, for whoever watches.
     pub notes: Vec<(GroupId, Note)>,
 }
@@ -112,7 +115,7 @@ pub enum Note {
     Applied,
     /// The group's configuration was replaced.
     Config,
-    /// A marker was applied at this index: pin the machine's view now.
+    /// A marker was applied at this index; the machine's view as of it is in [`Output::pins`].
     Marker { index: u64 },
     /// The leader says this replica is too far behind: pull a snapshot from it.
     SnapshotWanted { leader: NodeId, term: u64 },
@@ -133,6 +136,7 @@ impl Output {
             && self.records.is_empty()
             && self.persists.is_empty()
             && self.answers.is_empty()
+            && self.pins.is_empty()
             && self.notes.is_empty()
     }
 }

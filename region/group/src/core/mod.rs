@@ -38,7 +38,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tombolo_item::RowKey;
 use tombolo_storage::{
-    Applied, LogRecord, Partition, PartitionState, StorageError, StoredRow, TokenAnswer,
+    Applied, LogRecord, Partition, PartitionState, PinnedView, StorageError, StoredRow, TokenAnswer,
 };
 use uuid::Uuid;
 
@@ -72,6 +72,10 @@ pub trait Machine {
     fn raw(&self, space: u8, key: &RowKey) -> Result<Option<Bytes>, StorageError>;
     /// Too much is waiting for a checkpoint: refuse writes.
     fn pushed_back(&self) -> bool;
+    /// The rows as of the last entry applied, pinned; nothing where digests are not taken.
+    fn pin(&self) -> Option<Result<PinnedView, StorageError>> {
+        None
+    }
 }
 
 impl Machine for Partition {
@@ -103,5 +107,8 @@ impl Machine for Partition {
     }
     fn pushed_back(&self) -> bool {
         Partition::pushed_back(self)
+    }
+    fn pin(&self) -> Option<Result<PinnedView, StorageError>> {
+        Some(self.view())
     }
 }

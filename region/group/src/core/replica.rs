@@ -440,7 +440,10 @@ impl<M: Machine> GroupCore<M> {
             if applied.config.is_some() {
                 out.notes.push((self.group, Note::Config));
             }
-            for _ in &applied.markers {
+            if !applied.markers.is_empty() {
+                // Here, not at the end of the step: the entries after this one may follow in the same
+                // step on one replica and in the next on another.
+                out.pins.extend(self.machine.pin().map(|view| (self.group, index, view)));
                 out.notes.push((self.group, Note::Marker { index }));
             }
         }

@@ -8,7 +8,7 @@ use tombolo_item::{
     KeyRange, KeySchema, KeyType, NodeId, RegionId, RowKey, Shard, Stamp, StreamView, TableId,
     Value, condition,
 };
-use tombolo_storage::{Confirmed, GroupConfig, Space, WalRecord};
+use tombolo_storage::{Confirmed, GroupConfig, Partition, Space, WalRecord};
 use uuid::Uuid;
 
 use super::sim::Model;
@@ -23,14 +23,24 @@ const GROUP: GroupId = GroupId(16);
 const OURS: RegionId = RegionId(1);
 const THEIRS: RegionId = RegionId(2);
 
-struct Solo {
-    core: GroupCore<Model>,
+struct Solo<M: Machine = Model> {
+    core: GroupCore<M>,
     now: Now,
     notes: Vec<Note>,
 }
 
 impl Solo {
     fn new(regions: &[RegionId], view: Option<StreamView>) -> Solo {
+        Solo::on(Model::default(), regions, view)
+    }
+
+    fn last(&self) -> &ChangeRecord {
+        self.core.machine().history.last().unwrap()
+    }
+}
+
+impl<M: Machine> Solo<M> {
+    fn on(machine: M, regions: &[RegionId], view: Option<StreamView>) -> Solo<M> {
         let config = GroupConfig {
             group: GROUP,
             table: TableId(Uuid::from_u128(7)),
@@ -55,7 +65,7 @@ impl Solo {
             planted: None,
         };
         let now = Now { mono_ms: 1, wall_ms: 1_000_000 };
-        let core = GroupCore::new(GROUP, settings, first_records(&spec), Model::default(), now);
+        let core = GroupCore::new(GROUP, settings, first_records(&spec), machine, now);
         let mut solo = Solo { core: core.unwrap(), now, notes: Vec::new() };
         solo.now.mono_ms = solo.core.deadline_ms();
         assert!(solo.step(Event::Wake).is_empty());
@@ -98,10 +108,6 @@ impl Solo {
             Answer::Write(response) => Ok(response),
             other => panic!("not a write's answer: {other:?}"),
         }
-    }
-
-    fn last(&self) -> &ChangeRecord {
-        self.core.machine().history.last().unwrap()
     }
 }
 
@@ -421,4 +427,35 @@ fn closed_stamps_confirmations_markers_and_rows_are_logged() {
     assert!(format!("{:?}", answers[4]).contains("ConditionFailed"), "{:?}", answers[4]);
     let value = solo.core.machine().raw(Space::SYSTEM, &name("row").1).unwrap();
     assert_eq!(value, Some(Bytes::from_static(b"3")));
+}
+
+/// The entries after a marker may be applied in the same step, on this replica and not on another: the
+/// marker's view is of its own entry, or replicas that agree would seem to differ.
+#[test]
+fn a_markers_view_holds_nothing_that_follows_it_in_the_same_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let partition = Partition::create(folder.path(), 1, GROUP).unwrap();
+    let mut solo = Solo::on(partition, &[OURS], None);
+    solo.write("a", put("a", "before")).unwrap();
+    let mut propose = |submit| {
+        let mut out = Output::default();
+        solo.core.step(solo.now, Event::Submit(vec![(0, submit)]), &mut out);
+        assert!(out.pins.is_empty() && out.answers.is_empty(), "nothing is durable yet");
+        out.persists.last().map(|(_, number)| *number)
+    };
+    propose(Submit::Marker(3));
+    let last = propose(Submit::Write(Box::new(request("a", put("a", "after"), None))));
+    let mut out = Output::default();
+    solo.core.step(solo.now, Event::Persisted { number: last.unwrap() }, &mut out);
+    assert_eq!(out.answers.len(), 2, "both entries were applied in one step");
+    let (_, index, view) = out.pins.pop().unwrap();
+    let mut seen = Vec::new();
+    view.unwrap()
+        .range(Space::ITEMS, &KeyRange::full(), false, &mut |_, row| {
+            seen.push(row.item);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(seen, [item("a", "before")]);
+    assert_eq!(index + 1, solo.core.machine().applied().0);
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tombolo_item::{GroupId, NodeId};
-use tombolo_storage::{Partition, WalRecord};
+use tombolo_storage::{Partition, PinnedView, StorageError, WalRecord};
 
 use super::checkpoint::Job;
 use super::inbox::{Cmd, Pulled, Reply};
@@ -363,6 +363,12 @@ impl Loop {
             return;
         }
         let mut out = std::mem::take(&mut self.out);
+        // Before the heads move: whoever hears that the marker is applied finds its view.
+        for (group, index, view) in out.pins.drain(..) {
+            if let Some(replica) = self.replicas.get(&group) {
+                pin(&replica.shared, index, now.mono_ms, view);
+            }
+        }
         self.heed(now, out.notes.drain(..));
         if !out.records.is_empty() || !out.persists.is_empty() {
             let acks = out.persists.drain(..).map(|(group, number)| Ack::Ready { group, number });
@@ -435,7 +441,7 @@ impl Loop {
                     replica.shared.reconfigured();
                     let _ = self.inner.events.send(HostEvent::ConfigChanged { group });
                 }
-                Note::Marker { index } => pin(&replica.shared, index, now.mono_ms),
+                Note::Marker { index } => tracing::debug!(%group, index, "marker"),
                 Note::SnapshotWanted { leader, term } => {
                     let generation = replica.generation + 1;
                     snapshot::pull(&self.inner, group, generation, leader, term);
@@ -493,9 +499,9 @@ pub(super) fn checkpoint(inner: &Inner, replica: &mut Replica) {
     inner.pool.submit(Job::Checkpoint { group, generation, partition });
 }
 
-fn pin(shared: &Shared, index: u64, at_ms: u64) {
+fn pin(shared: &Shared, index: u64, at_ms: u64, view: Result<PinnedView, StorageError>) {
     const PINS_MAX: usize = 4;
-    match shared.partition.load().view() {
+    match view {
         Ok(view) => {
             let mut pins = shared.pins.lock();
             pins.push_back(Pin { index, at_ms, view: Arc::new(Mutex::new(view)) });
