@@ -7,11 +7,12 @@ use std::thread::LocalKey;
 
 use serde::de::{Deserialize, Deserializer, Error};
 
-use crate::limits::{EXPRESSION_OPERATORS, NESTING_LEVELS};
+use crate::limits::{EXPRESSION_DEPTH, EXPRESSION_OPERATORS, NESTING_LEVELS};
 
 thread_local! {
     static VALUES: Cell<usize> = const { Cell::new(0) };
     static CONDITIONS: Cell<usize> = const { Cell::new(0) };
+    static OPERANDS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Steps out again when it goes out of scope, whether reading succeeded or not.
@@ -48,6 +49,13 @@ pub(crate) fn in_condition<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     deeper(deserializer, &CONDITIONS, EXPRESSION_OPERATORS)
+}
+
+/// What the functions of an update hold: each of them is in parentheses, and those are bounded.
+pub(crate) fn in_operand<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    deeper(deserializer, &OPERANDS, EXPRESSION_DEPTH)
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! type byte (`S`, `N`, `B`) and the value's key bytes; its secret belongs to the table and is equal in all
 //! regions. The full partition key is kept in the row and compared, so a collision is noticed.
 
+mod index;
+
 use std::hash::Hasher;
 
 use bytes::Bytes;
@@ -16,6 +18,8 @@ use crate::codec::{Decoder, Encoder, FormatError};
 use crate::encoding::value_len;
 use crate::limits::{PARTITION_KEY_BYTES, SORT_KEY_BYTES};
 use crate::value::{Item, ItemError, Value};
+
+pub use index::{index_of_row, index_row_key, index_sort_range};
 
 /// Bytes of a row key that are the hash of the partition key.
 pub const HASH_BYTES: usize = 16;

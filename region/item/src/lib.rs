@@ -17,7 +17,7 @@
 //! - [`key`]: key schemas, row keys, ranges of them
 //! - [`table`]: names of tables, what a stream shows
 //! - [`capacity`]: request units
-//! - [`condition`]: condition and key-condition expressions
+//! - [`condition`], [`update`], [`projection`]: expressions
 //! - [`stamp`]: versions and the hybrid logical clock
 //! - [`change`]: the change record, canonical bytes and chain
 //! - [`json`]: attribute-value JSON and plain JSON
@@ -29,21 +29,26 @@ pub mod codec;
 pub mod condition;
 mod depth;
 pub mod encoding;
+mod expression;
 pub mod ids;
 pub mod json;
 pub mod key;
 pub mod limits;
 pub mod number;
+pub mod projection;
 pub mod stamp;
 pub mod table;
+pub mod update;
 pub mod value;
 
 pub use change::{Cause, ChangeKind, ChangeRecord, chain_hash};
 pub use codec::{Decoder, Encoder, FormatError, SliceDecoder};
-pub use condition::{Condition, ExpressionError};
+pub use condition::{Condition, ExpressionError, ExpressionKind};
 pub use ids::{GroupId, NodeId, RegionId, Shard, TableId};
 pub use key::{HashSecret, Key, KeyAttribute, KeyRange, KeySchema, KeyType, RowKey, SortCondition};
 pub use number::Number;
+pub use projection::Projection;
 pub use stamp::{Hlc, HybridClock, Stamp};
-pub use table::{StreamView, TableName};
+pub use table::{IndexName, IndexProjection, LocalIndex, StreamView, TableName};
+pub use update::{Update, UpdateError};
 pub use value::{Item, ItemError, Value};

@@ -67,6 +67,40 @@ impl Number {
         }
     }
 
+    /// The exact sum. One that has more than 38 digits is told as an overflow, as DynamoDB does.
+    pub fn plus(&self, other: &Self) -> Result<Self, NumberError> {
+        if self.coefficient == 0 {
+            return Ok(*other);
+        }
+        if other.coefficient == 0 {
+            return Ok(*self);
+        }
+        let (high, low) =
+            if self.exponent >= other.exponent { (self, other) } else { (other, self) };
+        // The lower one's last digit is not zero, so nothing of the sum below it can be left out.
+        let shift = u32::from(high.exponent.abs_diff(low.exponent));
+        let scale = 10_u128.checked_pow(shift).ok_or(NumberError::Overflow)?;
+        let scaled = high.coefficient.checked_mul(scale).ok_or(NumberError::Overflow)?;
+        let (negative, coefficient) = if high.negative == low.negative {
+            let sum = scaled.checked_add(low.coefficient).ok_or(NumberError::Overflow)?;
+            (high.negative, sum)
+        } else if scaled >= low.coefficient {
+            (high.negative, scaled - low.coefficient)
+        } else {
+            (low.negative, low.coefficient - scaled)
+        };
+        Self::new(negative, coefficient, low.exponent.into()).map_err(|error| match error {
+            NumberError::TooManyDigits => NumberError::Overflow,
+            other => other,
+        })
+    }
+
+    /// The exact difference, as [`Self::plus`].
+    pub fn minus(&self, other: &Self) -> Result<Self, NumberError> {
+        let negative = other.coefficient != 0 && !other.negative;
+        self.plus(&Self { negative, ..*other })
+    }
+
     fn digits(&self) -> u32 {
         self.coefficient.checked_ilog10().map_or(1, |log| log + 1)
     }

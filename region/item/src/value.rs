@@ -36,6 +36,19 @@ pub enum ItemError {
     )]
     EmptyKey { name: String, what: &'static str },
     #[error(
+        "One or more parameter values were invalid: Type mismatch for Index Key {name} Expected: {expected} Actual: {actual} IndexName: {index}"
+    )]
+    IndexKeyType { index: String, name: String, expected: &'static str, actual: &'static str },
+    /// The same, where an update expression made the value.
+    #[error(
+        "The update expression attempted to update the secondary index key to unsupported type"
+    )]
+    IndexKeyUpdate,
+    #[error(
+        "One or more parameter values are not valid. A value specified for a secondary index key is not supported. The AttributeValue for a key attribute cannot contain an empty {what} value. IndexName: {index}, IndexKey: {name}"
+    )]
+    EmptyIndexKey { index: String, name: String, what: &'static str },
+    #[error(
         "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes"
     )]
     PartitionKeyTooLong,

@@ -7,21 +7,9 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-use super::{Comparator, Condition, ExpressionError, Operand, Path, Step};
+use super::{Comparator, Condition, ExpressionError, Operand};
 use crate::number::Number;
 use crate::value::{Item, Value};
-
-impl Path {
-    pub fn find<'a>(&self, item: &'a Item) -> Option<&'a Value> {
-        let mut steps = self.0.iter();
-        let Some(Step::Attribute(first)) = steps.next() else { return None };
-        steps.try_fold(item.get(first)?, |value, step| match (value, step) {
-            (Value::M(map), Step::Attribute(name)) => map.get(name),
-            (Value::L(list), Step::Index(index)) => list.get(*index as usize),
-            _ => None,
-        })
-    }
-}
 
 impl Operand {
     fn of<'a>(&'a self, item: &'a Item) -> Option<std::borrow::Cow<'a, Value>> {
@@ -29,21 +17,25 @@ impl Operand {
         match self {
             Self::Value(value) => Some(Borrowed(value)),
             Self::Path(path) => path.find(item).map(Borrowed),
-            Self::Size(path) => {
-                let size = match path.find(item)? {
-                    Value::S(text) => text.len(),
-                    Value::B(bytes) => bytes.len(),
-                    Value::M(map) => map.len(),
-                    Value::L(list) => list.len(),
-                    Value::Ss(set) => set.len(),
-                    Value::Ns(set) => set.len(),
-                    Value::Bs(set) => set.len(),
-                    Value::N(_) | Value::Bool(_) | Value::Null => return None,
-                };
-                Some(Owned(Value::N(Number::from(size as u64))))
-            }
+            Self::Size(path) => size(path.find(item)?).map(Owned),
         }
     }
+}
+
+/// What the function `size` gives: bytes of text and binary, members of everything that has members.
+/// Numbers, booleans and null have none.
+pub(super) fn size(value: &Value) -> Option<Value> {
+    let size = match value {
+        Value::S(text) => text.len(),
+        Value::B(bytes) => bytes.len(),
+        Value::M(map) => map.len(),
+        Value::L(list) => list.len(),
+        Value::Ss(set) => set.len(),
+        Value::Ns(set) => set.len(),
+        Value::Bs(set) => set.len(),
+        Value::N(_) | Value::Bool(_) | Value::Null => return None,
+    };
+    Some(Value::N(Number::from(size as u64)))
 }
 
 impl Condition {

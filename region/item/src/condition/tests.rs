@@ -108,7 +108,8 @@ fn errors_say_what_is_wrong_in_dynamodbs_words() {
         ("", "Invalid ConditionExpression: The expression can not be empty;"),
         ("s = ", "Invalid ConditionExpression: Syntax error; token: \"<EOF>\", near: \"= \""),
         ("s == :s", "Syntax error; token: \"=\", near: \"== :s\""),
-        ("s ? :s", "Syntax error; token: \"?\", near: \"s ?\""),
+        ("s ? :s", "Syntax error; token: \"?\", near: \"s ? :s\""),
+        ("_s = :s", "Syntax error; token: \"_\", near: \"_s\""),
         (
             "s = :undefined",
             "An expression attribute value used in expression is not defined; attribute value: :undefined",
@@ -154,7 +155,10 @@ fn errors_say_what_is_wrong_in_dynamodbs_words() {
             "attribute_type(s, n)",
             "operator or function: attribute_type, operand type: {NS,SS,L,BS,N,M,B,BOOL,NULL,S}",
         ),
-        ("contains(s, :s) = :s", "Syntax error; token: \"=\""),
+        (
+            "contains(s, :s) = :s",
+            "The function is not allowed to be used this way in an expression; function: contains",
+        ),
         (
             "s = contains(s, :s)",
             "The function is not allowed to be used this way in an expression; function: contains",
@@ -262,7 +266,7 @@ fn key_conditions_give_partition_and_sort() {
     for (text, said) in [
         ("n = :five", "Query condition missed key schema element: s"),
         ("s > :s", "Query key condition not supported"),
-        ("s = :s AND zz = :five", "Query condition missed key schema element: zz"),
+        ("s = :s AND zz = :five", "Query condition missed key schema element: n"),
         ("s = :s OR n = :five", "Invalid operator used in KeyConditionExpression: OR"),
         ("s = :s AND n = :five AND n > :five", "must only contain one condition per key"),
         ("s = :s AND n <> :five", "Invalid operator used in KeyConditionExpression: <>"),
