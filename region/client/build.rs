@@ -18,6 +18,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // items are encoded.
         .bytes(".")
         .btree_map(".")
+        // One operation is as small as it can be on the wire: a frame of empty ones must not take
+        // hundreds of times its size in memory.
+        .boxed(".tombolo.v1.SessionOperation.operation.put_item")
+        .boxed(".tombolo.v1.SessionOperation.operation.get_item")
+        .boxed(".tombolo.v1.SessionOperation.operation.delete_item")
+        .boxed(".tombolo.v1.SessionOperation.operation.query")
         // Refuses an undecodable body as the caller's mistake.
         .codec_path("crate::codec::StrictCodec")
         .build_client(true)

@@ -46,17 +46,27 @@ pub enum GroupError {
     /// The request itself is wrong; a retry does not help.
     #[error("invalid request: {0}")]
     Invalid(String),
+    /// The write's token is too old to tell whether it was applied before. It was not applied now,
+    /// and never will be under this token.
+    #[error("the token has expired: whether the write was applied before is not known any more")]
+    Expired,
 }
 
 impl GroupError {
     /// Whether no replica can hold the write, now or later.
     pub fn surely_not_applied(&self) -> bool {
-        !matches!(self, GroupError::OutcomeUnknown(_))
+        !matches!(self, GroupError::OutcomeUnknown(_) | GroupError::Expired)
     }
 
     /// Whether the same request may succeed if it is tried again, here or at another replica.
     pub fn retry_helps(&self) -> bool {
-        !matches!(self, GroupError::Corrupt(_) | GroupError::Invalid(_) | GroupError::ClockSkew(_))
+        !matches!(
+            self,
+            GroupError::Corrupt(_)
+                | GroupError::Invalid(_)
+                | GroupError::ClockSkew(_)
+                | GroupError::Expired
+        )
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tombolo_group::{
-    Host, RangeRequest, RangeResponse, ReadRequest, ReadResponse, WriteOp, WriteRequest,
+    Host, RangeRequest, RangeResponse, ReadRequest, ReadResponse, Token, WriteOp, WriteRequest,
     WriteResponse,
 };
 use tombolo_item::{GroupId, Key, KeyRange, NodeId, RowKey};
@@ -49,8 +49,21 @@ impl Routed {
         op: WriteOp,
         deadline: Instant,
     ) -> Result<WriteResponse, RouteError> {
-        let row_key = row_key(table, &key)?;
         let unfinished = self.0.session.begin();
+        self.write_under(unfinished.token(), table, key, op, deadline).await
+    }
+
+    /// [`Self::write`] under a token of the caller, who may send the same write again under it, here
+    /// or on another node: it is applied at most once.
+    pub async fn write_under(
+        &self,
+        token: Token,
+        table: &TableInfo,
+        key: Key,
+        op: WriteOp,
+        deadline: Instant,
+    ) -> Result<WriteResponse, RouteError> {
+        let row_key = row_key(table, &key)?;
         let mut tries = Tries::write(deadline);
         loop {
             let slot = self.slot(table, &row_key, &mut tries).await?;
@@ -65,7 +78,7 @@ impl Routed {
                 key: key.clone(),
                 row_key: row_key.clone(),
                 op: op.clone(),
-                token: Some(unfinished.token()),
+                token: Some(token),
             };
             match self.0.host.write_on(target, request, left).await {
                 Ok(response) => {

@@ -83,7 +83,7 @@ fn rule(principal: &Principal, kind: Kind, resource: Resource<'_>) -> Option<Ver
             Resource::Table(_),
         )
         | (Kind::ListTables, Resource::AllTables)
-        | (Kind::Status, Resource::Region) => Verdict::Allow,
+        | (Kind::Session | Kind::Status, Resource::Region) => Verdict::Allow,
         _ => return None,
     };
     match principal {
@@ -159,6 +159,7 @@ mod tests {
                 page: page(),
             }),
             Kind::Scan => Operation::Scan(Scan { table: table(), page: page() }),
+            Kind::Session => Operation::Session,
             Kind::CreateTable => Operation::CreateTable(TableSpec {
                 name: table(),
                 schema: KeySchema {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tombolo_client::error::{REQUEST_ID, STATUS_BYTES};
+use tombolo_group::Token;
 use tonic::body::Body;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Code, Status};
@@ -44,6 +45,8 @@ pub(crate) struct RequestContext {
     pub(crate) deadline: Instant,
     /// The largest item that its caller accepts in a status, in bytes.
     pub(crate) most_item_bytes: usize,
+    /// Under which a write is made at most once, when the caller brought one.
+    pub(crate) token: Option<Token>,
 }
 
 impl RequestContext {
@@ -54,6 +57,7 @@ impl RequestContext {
             principal: Principal::Unknown,
             deadline: Instant::now(),
             most_item_bytes: 0,
+            token: None,
         })
     }
 }
@@ -66,7 +70,8 @@ struct Slots {
 }
 
 /// One place; given back when dropped.
-struct Slot(Arc<Slots>);
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<Slots>);
 
 impl Slots {
     fn take(self: &Arc<Self>) -> Option<Slot> {
@@ -86,15 +91,52 @@ impl Drop for Slot {
     }
 }
 
+/// The terms on which requests are let in: so many at once, for so long.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    slots: Arc<Slots>,
+    default_deadline: Duration,
+    longest_deadline: Duration,
+}
+
+impl Terms {
+    fn new(settings: &RouterSettings) -> Self {
+        let slots = Slots { taken: AtomicUsize::new(0), most: settings.max_in_flight.max(1) };
+        Self {
+            slots: Arc::new(slots),
+            default_deadline: settings.default_deadline,
+            longest_deadline: settings.longest_deadline,
+        }
+    }
+
+    /// A place among the requests under way, if one is free.
+    pub(crate) fn place(&self) -> Result<Slot, Failure> {
+        self.slots.take().ok_or_else(|| {
+            metrics::rejected(Rejection::InFlight);
+            errors::overloaded(&format!("{} under way", self.slots.most))
+        })
+    }
+
+    /// When the answer must be there for a caller with this patience.
+    pub(crate) fn deadline(&self, patience: Option<Duration>, now: Instant) -> Instant {
+        let patience = match patience {
+            None => self.default_deadline,
+            Some(asked) => {
+                let asked = asked.min(self.longest_deadline);
+                asked - (asked / 10).min(ANSWER_MARGIN)
+            }
+        };
+        now + patience
+    }
+}
+
 /// Puts the door before the services. `items` is reached directly, without the look-up in the
 /// table of services, because nearly every request goes there.
 #[derive(Clone)]
 pub(crate) struct DoorLayer<I> {
     items: I,
-    slots: Arc<Slots>,
     plain: Principal,
-    default_deadline: Duration,
-    longest_deadline: Duration,
+    terms: Terms,
 }
 
 impl<I> DoorLayer<I> {
@@ -104,16 +146,7 @@ impl<I> DoorLayer<I> {
             None => Principal::Loopback,
             Some(_) => Principal::Unknown,
         };
-        Self {
-            items,
-            slots: Arc::new(Slots {
-                taken: AtomicUsize::new(0),
-                most: settings.max_in_flight.max(1),
-            }),
-            plain,
-            default_deadline: settings.default_deadline,
-            longest_deadline: settings.longest_deadline,
-        }
+        Self { items, plain, terms: Terms::new(settings) }
     }
 }
 
@@ -143,18 +176,6 @@ impl<I, S> Door<I, S> {
             },
             None => self.layer.plain.clone(),
         }
-    }
-
-    /// When the answer must be there.
-    fn deadline(&self, headers: &HeaderMap, now: Instant) -> Instant {
-        let patience = match headers.get(GRPC_TIMEOUT).and_then(timeout) {
-            None => self.layer.default_deadline,
-            Some(asked) => {
-                let asked = asked.min(self.layer.longest_deadline);
-                asked - (asked / 10).min(ANSWER_MARGIN)
-            }
-        };
-        now + patience
     }
 }
 
@@ -208,26 +229,34 @@ where
         };
         let now = Instant::now();
         let id = Uuid::now_v7();
-        let mut visit = Visit { kind, began: now, id, _slot: self.layer.slots.take() };
-        if visit._slot.is_none() {
-            metrics::rejected(Rejection::InFlight);
-            let why = format!("{} under way", self.layer.slots.most);
-            let mut response =
-                errors::overloaded(&why).into_status(&id.to_string(), 0).into_http::<Body>();
-            visit.finish(&mut response);
-            return Passage { inner: Inner::Refused(Some(response)), visit: None };
+        let mut visit = Visit { kind, began: now, id, _slot: None };
+        match self.layer.terms.place() {
+            Ok(slot) => visit._slot = Some(slot),
+            Err(failure) => {
+                let mut response = failure.into_status(&id.to_string(), 0).into_http::<Body>();
+                visit.finish(&mut response);
+                return Passage { inner: Inner::Refused(Some(response)), visit: None };
+            }
         }
+        let patience = request.headers().get(GRPC_TIMEOUT).and_then(timeout);
         let context = RequestContext {
             id,
             principal: self.principal(&request),
-            deadline: self.deadline(request.headers(), now),
+            deadline: self.layer.terms.deadline(patience, now),
             most_item_bytes: most_item_bytes(request.headers()),
+            token: None,
         };
         request.extensions_mut().insert(context);
+        if kind == Kind::Session {
+            request.extensions_mut().insert(self.layer.terms.clone());
+        }
         let inner = match kind {
-            Kind::PutItem | Kind::GetItem | Kind::DeleteItem | Kind::Query | Kind::Scan => {
-                Inner::Items(self.layer.items.call(request))
-            }
+            Kind::PutItem
+            | Kind::GetItem
+            | Kind::DeleteItem
+            | Kind::Query
+            | Kind::Scan
+            | Kind::Session => Inner::Items(self.layer.items.call(request)),
             _ => Inner::Others(Box::pin(self.others.call(request))),
         };
         Passage { inner, visit: Some(visit) }

@@ -152,6 +152,16 @@ pub fn key_condition_count(given: usize) -> Failure {
     })
 }
 
+/// The session's id is none.
+pub fn bad_session() -> Failure {
+    validation("The parameter open.session must be 16 bytes that are not all zero")
+}
+
+/// A stream belongs to one session.
+pub fn session_open_twice() -> Failure {
+    validation("The parameter open may be given in the first frame of a stream only")
+}
+
 /// The caller's own idempotency token.
 pub fn client_token_refused() -> Failure {
     validation(
@@ -382,6 +392,11 @@ pub fn from_group(error: GroupError, table: &str, writes: bool) -> Failure {
         GroupError::OutcomeUnknown(why) if writes => {
             outcome_unknown(Code::Unavailable, table, &why)
         }
+        GroupError::Expired => {
+            let mut failure = outcome_unknown(Code::Unavailable, table, "the token has expired");
+            failure.repeatable = false;
+            failure
+        }
         GroupError::Overloaded(why) => overloaded(&why),
         GroupError::Invalid(why) => validation(why),
         GroupError::DiskFull(why) => Failure::new(
@@ -412,13 +427,15 @@ fn about(table: &str, why: &str) -> String {
 
 /// Nobody knows whether the write took place.
 fn outcome_unknown(code: Code, table: &str, why: &str) -> Failure {
-    Failure::new(
+    let mut failure = Failure::new(
         code,
         "OutcomeUnknown",
         "It is not known whether the write took place; read the item before writing it again",
         false,
     )
-    .because(about(table, why))
+    .because(about(table, why));
+    failure.repeatable = true;
+    failure
 }
 
 /// The partition does not serve now.

@@ -43,6 +43,8 @@ pub struct Failure {
     pub message: Cow<'static, str>,
     /// The same call may be repeated without doing anything twice.
     pub retryable: bool,
+    /// It may be repeated under the same token (of a session), if it has one.
+    pub repeatable: bool,
     /// How long to wait before.
     pub retry_after: Option<Duration>,
     /// The item, for a failed condition that was asked to show it.
@@ -59,7 +61,16 @@ impl Failure {
         retryable: bool,
     ) -> Self {
         let message = message.into();
-        Self { code, reason, message, retryable, retry_after: None, item: None, cause: None }
+        Self {
+            code,
+            reason,
+            message,
+            retryable,
+            repeatable: retryable,
+            retry_after: None,
+            item: None,
+            cause: None,
+        }
     }
 
     /// With what was behind it.
@@ -119,6 +130,24 @@ impl Failure {
         let message = cut(self.message.into_owned());
         let status = pb::Status { code: self.code as i32, message: message.clone(), details };
         Status::with_details(self.code, message, Bytes::from(status.encode_to_vec()))
+    }
+
+    /// As the answer to an operation of a session; also writes it to the log. A frame has room for
+    /// every item.
+    pub(crate) fn into_session_error(mut self, request_id: String) -> v1::SessionError {
+        self.log(&request_id);
+        let item = self.item.take().map(|item| convert::item_to_wire(*item));
+        let pause = self.retry_after.unwrap_or_default().as_millis();
+        v1::SessionError {
+            code: self.code as i32,
+            reason: self.reason.into(),
+            message: cut(self.message.into_owned()),
+            retryable: self.retryable,
+            repeatable: self.repeatable,
+            retry_after_ms: u32::try_from(pause).unwrap_or(u32::MAX),
+            request_id,
+            item: item.unwrap_or_default(),
+        }
     }
 }
 

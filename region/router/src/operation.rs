@@ -49,6 +49,7 @@ kinds! {
     DeleteItem = "Items",
     Query = "Items",
     Scan = "Items",
+    Session = "Items",
     CreateTable = "Tables",
     DescribeTable = "Tables",
     ListTables = "Tables",
@@ -193,6 +194,8 @@ pub enum Operation {
     Query(Query),
     /// All items.
     Scan(Scan),
+    /// Open a stream of operations, each of which is asked for by itself.
+    Session,
     /// Make a table.
     CreateTable(TableSpec),
     /// A table as it is.
@@ -225,6 +228,7 @@ impl Operation {
             Operation::DeleteItem(_) => Kind::DeleteItem,
             Operation::Query(_) => Kind::Query,
             Operation::Scan(_) => Kind::Scan,
+            Operation::Session => Kind::Session,
             Operation::CreateTable(_) => Kind::CreateTable,
             Operation::DescribeTable(_) => Kind::DescribeTable,
             Operation::ListTables { .. } => Kind::ListTables,
@@ -251,7 +255,7 @@ impl Operation {
             | Operation::VerifyTable(table) => Resource::Table(table),
             Operation::GetRecords(get) => Resource::Table(&get.table),
             Operation::ListTables { .. } => Resource::AllTables,
-            Operation::Status => Resource::Region,
+            Operation::Session | Operation::Status => Resource::Region,
         };
         std::iter::once(resource)
     }
@@ -272,6 +276,8 @@ pub enum Answer {
     Item(Option<(Item, Option<Stamp>)>),
     /// A page of items.
     Page(Page),
+    /// Operations may follow.
+    Opened,
     /// A table.
     Table(Box<TableDescription>),
     /// Names of tables.

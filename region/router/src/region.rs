@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::figures::Figures;
 use bytes::Bytes;
 use tombolo_group::{
-    Descriptor, GroupError, Head, Host, RangeResponse, ReadResponse, WriteOp, WriteResponse,
+    Descriptor, GroupError, Head, Host, RangeResponse, ReadResponse, Token, WriteOp, WriteResponse,
 };
 use tombolo_item::{GroupId, Key, KeyRange, RegionId, Shard, TableId};
 use tombolo_memds::{
@@ -42,7 +42,7 @@ pub(crate) struct LogPage {
 }
 
 /// The region behind the router.
-pub(crate) trait Region: Clone + Send + Sync + 'static {
+pub(crate) trait Region: Clone + Send + Sync + Unpin + 'static {
     fn table(&self, name: &str) -> Option<Arc<TableInfo>>;
     fn tables(&self) -> Vec<Arc<TableInfo>>;
     fn partitions(&self, table: TableId) -> Vec<Arc<Descriptor>>;
@@ -70,11 +70,13 @@ pub(crate) trait Region: Clone + Send + Sync + 'static {
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Arc<TableInfo>, CatalogError>> + Send;
+    /// Under a token of the caller, or one of the router's own.
     fn write(
         &self,
         table: &TableInfo,
         key: Key,
         op: WriteOp,
+        token: Option<Token>,
         deadline: Instant,
     ) -> impl Future<Output = Result<WriteResponse, RouteError>> + Send;
     fn read(
@@ -171,9 +173,13 @@ impl Region for Live {
         table: &TableInfo,
         key: Key,
         op: WriteOp,
+        token: Option<Token>,
         deadline: Instant,
     ) -> Result<WriteResponse, RouteError> {
-        self.routed.write(table, key, op, deadline).await
+        match token {
+            None => self.routed.write(table, key, op, deadline).await,
+            Some(token) => self.routed.write_under(token, table, key, op, deadline).await,
+        }
     }
 
     async fn read(

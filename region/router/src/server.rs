@@ -113,7 +113,8 @@ impl Router {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), RouterError> {
         let Router { settings, incoming, address } = self;
-        let services = Services::new(Executor::new(region, operations));
+        let (ending, ends) = tokio::sync::watch::channel(false);
+        let services = Services::new(Executor::new(region, operations), ends);
         let most = settings.max_message_bytes;
         let shared = Arc::new(services);
         let items = ItemsServer::from_arc(Arc::clone(&shared)).max_decoding_message_size(most);
@@ -173,6 +174,7 @@ impl Router {
                     .set_service_status("", tonic_health::ServingStatus::NotServing)
                     .await;
                 let _ = stopping.send(());
+                ending.send_replace(true);
             });
         let patience = async {
             match stopped.await {

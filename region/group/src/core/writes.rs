@@ -94,10 +94,7 @@ impl<M: Machine> Bench<'_, M> {
                 match self.machine.token(token.session, token.number, token.issued_ms) {
                     TokenAnswer::New => return Ok(None),
                     TokenAnswer::Answer(kept) => (After::Entry(0), kept),
-                    TokenAnswer::Unknown => {
-                        let why = "the session of this retry has expired; it was not applied now";
-                        return Err(GroupError::OutcomeUnknown(why.into()));
-                    }
+                    TokenAnswer::Unknown => return Err(GroupError::Expired),
                 }
             };
         let outcome = match kept.outcome {

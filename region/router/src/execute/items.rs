@@ -51,7 +51,7 @@ impl<R: Region> Executor<R> {
         let op = WriteOp::Put { item: item.encode(), condition, return_old, return_on_failure };
         let response = self
             .region
-            .write(&table, key, op, context.deadline)
+            .write(&table, key, op, context.token, context.deadline)
             .await
             .map_err(|error| errors::from_route(error, &name, true))?;
         written(response)
@@ -85,7 +85,7 @@ impl<R: Region> Executor<R> {
         let op = WriteOp::Delete { condition, return_old, return_on_failure };
         let response = self
             .region
-            .write(&table, key, op, context.deadline)
+            .write(&table, key, op, context.token, context.deadline)
             .await
             .map_err(|error| errors::from_route(error, &name, true))?;
         written(response)

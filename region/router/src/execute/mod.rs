@@ -46,6 +46,7 @@ impl<R: Region> Executor<R> {
             Operation::DeleteItem(delete) => self.delete_item(context, delete).await,
             Operation::Query(query) => Box::pin(self.query(context, query)).await,
             Operation::Scan(scan) => Box::pin(self.scan(context, scan)).await,
+            Operation::Session => Ok(Answer::Opened),
             Operation::CreateTable(spec) => Box::pin(self.create_table(spec)).await,
             Operation::DescribeTable(table) => Box::pin(self.describe_table(&table)).await,
             Operation::ListTables { after, limit } => Ok(self.list_tables(after, limit)),

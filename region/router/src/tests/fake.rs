@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tombolo_group::{
-    Descriptor, GroupError, Head, RangeResponse, ReadResponse, WriteOp, WriteOutcome, WriteResponse,
+    Descriptor, GroupError, Head, RangeResponse, ReadResponse, Token, WriteOp, WriteOutcome,
+    WriteResponse,
 };
 use tombolo_item::{
     Condition, GroupId, HashSecret, Hlc, Item, Key, KeyRange, NodeId, RegionId, RowKey, Shard,
@@ -24,6 +25,8 @@ struct State {
     tables: BTreeMap<String, Arc<TableInfo>>,
     rows: BTreeMap<(TableId, RowKey), (Bytes, Stamp)>,
     seq: u64,
+    /// The writes that took place under a token.
+    answered: BTreeMap<(Uuid, u64), Stamp>,
     /// The next requests get these, the last one first.
     refusals: Vec<RouteError>,
     /// Requests wait for their deadline.
@@ -169,10 +172,17 @@ impl Region for Fake {
         table: &TableInfo,
         key: Key,
         op: WriteOp,
+        token: Option<Token>,
         deadline: Instant,
     ) -> Result<WriteResponse, RouteError> {
         self.trouble(deadline).await?;
         let mut state = self.0.lock().unwrap();
+        let name = token.map(|token| (token.session, token.number));
+        if let Some(kept) = name.and_then(|name| state.answered.get(&name)) {
+            // As a partition: the outcome and the stamp, no images, no number.
+            let outcome = WriteOutcome::Written { old: None };
+            return Ok(WriteResponse { outcome, stamp: Some(*kept), seq: 0 });
+        }
         let row = (table.id, table.schema.row_key(&table.secret, &key).expect("checked before"));
         let old = state.rows.get(&row).cloned();
         let (new, condition, return_old, return_on_failure) = match op {
@@ -196,6 +206,7 @@ impl Region for Fake {
             Some(item) => state.rows.insert(row, (item, stamp)),
             None => state.rows.remove(&row),
         };
+        state.answered.extend(name.map(|name| (name, stamp)));
         let old = old.filter(|_| return_old).map(|(item, _)| item);
         Ok(WriteResponse { outcome: WriteOutcome::Written { old }, stamp: Some(stamp), seq })
     }

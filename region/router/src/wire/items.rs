@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use tombolo_client::v1::items_server::Items;
 use tombolo_client::{convert, v1};
-use tombolo_item::{Item, Stamp};
-use tonic::{Request, Response, Status};
+use tombolo_item::Item;
+use tonic::{Request, Response, Status, Streaming};
 
+use super::session::Session;
 use super::{Services, parse};
 use crate::errors;
 use crate::failure::Failure;
@@ -15,7 +16,7 @@ use crate::operation::{
 };
 use crate::region::Region;
 
-fn put_item(wire: v1::PutItemRequest) -> Result<Operation, Failure> {
+pub(super) fn put_item(wire: v1::PutItemRequest) -> Result<Operation, Failure> {
     parse::no_client_token(wire.client_request_token)?;
     if wire.item.is_empty() {
         return Err(errors::missing_parameter("item"));
@@ -33,7 +34,7 @@ fn put_item(wire: v1::PutItemRequest) -> Result<Operation, Failure> {
     }))
 }
 
-fn get_item(wire: v1::GetItemRequest) -> Result<Operation, Failure> {
+pub(super) fn get_item(wire: v1::GetItemRequest) -> Result<Operation, Failure> {
     Ok(Operation::GetItem(GetItem {
         table: parse::table_name(wire.table_name)?,
         key: parse::key(wire.key)?,
@@ -41,7 +42,7 @@ fn get_item(wire: v1::GetItemRequest) -> Result<Operation, Failure> {
     }))
 }
 
-fn delete_item(wire: v1::DeleteItemRequest) -> Result<Operation, Failure> {
+pub(super) fn delete_item(wire: v1::DeleteItemRequest) -> Result<Operation, Failure> {
     parse::no_client_token(wire.client_request_token)?;
     Ok(Operation::DeleteItem(DeleteItem {
         table: parse::table_name(wire.table_name)?,
@@ -56,7 +57,7 @@ fn delete_item(wire: v1::DeleteItemRequest) -> Result<Operation, Failure> {
     }))
 }
 
-fn query(wire: v1::QueryRequest) -> Result<Operation, Failure> {
+pub(super) fn query(wire: v1::QueryRequest) -> Result<Operation, Failure> {
     let table = parse::table_name(wire.table_name)?;
     let names = wire.expression_attribute_names;
     let values = wire.expression_attribute_values;
@@ -93,8 +94,8 @@ fn scan(wire: v1::ScanRequest) -> Result<Operation, Failure> {
     }))
 }
 
-/// The answer to a put; a delete's has the same fields.
-fn written(answer: Answer) -> Option<v1::PutItemResponse> {
+/// The answer to a put.
+pub(super) fn written(answer: Answer) -> Option<v1::PutItemResponse> {
     let Answer::Written { old, stamp, seq } = answer else { return None };
     Some(v1::PutItemResponse {
         attributes: attributes(old),
@@ -103,11 +104,17 @@ fn written(answer: Answer) -> Option<v1::PutItemResponse> {
     })
 }
 
+/// The answer to a delete.
+pub(super) fn removed(answer: Answer) -> Option<v1::DeleteItemResponse> {
+    let v1::PutItemResponse { attributes, stamp, sequence } = written(answer)?;
+    Some(v1::DeleteItemResponse { attributes, stamp, sequence })
+}
+
 fn attributes(item: Option<Item>) -> BTreeMap<String, v1::AttributeValue> {
     item.map(convert::item_to_wire).unwrap_or_default()
 }
 
-/// A page of a scan; a query's has the same fields.
+/// A page of a scan.
 fn page(answer: Answer) -> Option<v1::ScanResponse> {
     let Answer::Page(Page { items, last, scanned }) = answer else { return None };
     let items = items.into_iter().map(|item| v1::Item { attributes: convert::item_to_wire(item) });
@@ -120,18 +127,35 @@ fn page(answer: Answer) -> Option<v1::ScanResponse> {
     })
 }
 
-fn found(item: Option<(Item, Option<Stamp>)>) -> v1::GetItemResponse {
-    match item {
+/// A page of a query.
+pub(super) fn query_page(answer: Answer) -> Option<v1::QueryResponse> {
+    let v1::ScanResponse { items, last_evaluated_key, count, scanned_count } = page(answer)?;
+    Some(v1::QueryResponse { items, last_evaluated_key, count, scanned_count })
+}
+
+/// The answer to a get.
+pub(super) fn found(answer: Answer) -> Option<v1::GetItemResponse> {
+    let Answer::Item(item) = answer else { return None };
+    Some(match item {
         None => v1::GetItemResponse::default(),
         Some((item, stamp)) => v1::GetItemResponse {
             item: convert::item_to_wire(item),
             stamp: stamp.map(convert::stamp_to_wire),
         },
-    }
+    })
 }
 
 #[tonic::async_trait]
 impl<R: Region> Items for Services<R> {
+    type SessionStream = Session<R>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Session<R>>, Status> {
+        Session::open(self, request).map(Response::new)
+    }
+
     async fn put_item(
         &self,
         request: Request<v1::PutItemRequest>,
@@ -143,34 +167,21 @@ impl<R: Region> Items for Services<R> {
         &self,
         request: Request<v1::GetItemRequest>,
     ) -> Result<Response<v1::GetItemResponse>, Status> {
-        self.answer(request, get_item, |answer| match answer {
-            Answer::Item(item) => Some(found(item)),
-            _ => None,
-        })
-        .await
+        self.answer(request, get_item, found).await
     }
 
     async fn delete_item(
         &self,
         request: Request<v1::DeleteItemRequest>,
     ) -> Result<Response<v1::DeleteItemResponse>, Status> {
-        self.answer(request, delete_item, |answer| {
-            let v1::PutItemResponse { attributes, stamp, sequence } = written(answer)?;
-            Some(v1::DeleteItemResponse { attributes, stamp, sequence })
-        })
-        .await
+        self.answer(request, delete_item, removed).await
     }
 
     async fn query(
         &self,
         request: Request<v1::QueryRequest>,
     ) -> Result<Response<v1::QueryResponse>, Status> {
-        self.answer(request, query, |answer| {
-            let v1::ScanResponse { items, last_evaluated_key, count, scanned_count } =
-                page(answer)?;
-            Some(v1::QueryResponse { items, last_evaluated_key, count, scanned_count })
-        })
-        .await
+        self.answer(request, query, query_page).await
     }
 
     async fn scan(

@@ -5,9 +5,11 @@
 mod items;
 mod operations;
 mod parse;
+mod session;
 mod streams;
 mod tables;
 
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::authorize::authorize;
@@ -22,11 +24,13 @@ use crate::region::Region;
 #[derive(Clone)]
 pub(crate) struct Services<R> {
     executor: Executor<R>,
+    /// True once the server is to stop: streams of sessions end by themselves then.
+    stopping: watch::Receiver<bool>,
 }
 
 impl<R: Region> Services<R> {
-    pub(crate) fn new(executor: Executor<R>) -> Self {
-        Self { executor }
+    pub(crate) fn new(executor: Executor<R>, stopping: watch::Receiver<bool>) -> Self {
+        Self { executor, stopping }
     }
 
     /// The way of every method.
