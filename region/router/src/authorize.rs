@@ -71,19 +71,37 @@ fn rule(principal: &Principal, kind: Kind, resource: Resource<'_>) -> Option<Ver
         (
             Kind::PutItem
             | Kind::GetItem
+            | Kind::UpdateItem
             | Kind::DeleteItem
             | Kind::Query
             | Kind::Scan
+            | Kind::BatchGetItem
+            | Kind::BatchWriteItem
+            | Kind::ExecuteStatement
+            | Kind::BatchExecuteStatement
             | Kind::CreateTable
+            | Kind::UpdateTable
             | Kind::DescribeTable
             | Kind::DeleteTable
+            | Kind::TagResource
+            | Kind::UntagResource
+            | Kind::ListTagsOfResource
+            | Kind::DescribeTimeToLive
+            | Kind::UpdateTimeToLive
+            | Kind::DescribeContinuousBackups
+            | Kind::ListStreams
             | Kind::DescribeStream
+            | Kind::GetShardIterator
             | Kind::GetRecords
             | Kind::VerifyTable,
             Resource::Table(_),
         )
-        | (Kind::ListTables, Resource::AllTables)
-        | (Kind::Session | Kind::Status, Resource::Region) => Verdict::Allow,
+        | (Kind::ListTables | Kind::ListStreams, Resource::AllTables)
+        | (
+            Kind::DescribeLimits | Kind::DescribeEndpoints | Kind::Session | Kind::Status,
+            Resource::Region,
+        )
+        | (Kind::BatchExecuteStatement, Resource::Nothing) => Verdict::Allow,
         _ => return None,
     };
     match principal {
@@ -124,62 +142,147 @@ pub fn authorize(principal: &Principal, operation: Operation) -> Result<Authoriz
 mod tests {
     use super::*;
     use crate::operation::{
-        DeleteItem, GetItem, GetRecords, KeyCondition, PageRequest, PutItem, Query, Scan,
+        BatchExecuteStatement, BatchGet, BatchGetTable, BatchStatement, BatchWrite, CreateTable,
+        DeleteItem, DescribeStream, ExecuteStatement, GetItem, GetRecords, GetShardIterator,
+        IteratorStart, KeyCondition, ListStreams, PageRequest, PutItem, Query, RecordsFrom, Report,
+        ReturnValues, Scan, Statement, StreamName, TimeToLive, UpdateItem, UpdateTable,
     };
-    use tombolo_item::{GroupId, Item, KeyAttribute, KeySchema, KeyType, Shard, Value};
-    use tombolo_memds::TableSpec;
+    use tombolo_item::{GroupId, Item, Shard, Update, Value};
+
+    fn select() -> Statement {
+        Statement
+    }
 
     /// One operation of each kind.
     fn one_of(kind: Kind) -> Operation {
         let table = || String::from("music");
         let item = || Item(Default::default());
         let page = PageRequest::default;
+        let report = Report::default();
+        let shard = Shard { group: GroupId(16), epoch: 1 };
+        let stream = || StreamName { table: table(), label: None };
         match kind {
             Kind::PutItem => Operation::PutItem(PutItem {
                 table: table(),
                 item: item(),
                 condition: None,
-                return_old: false,
+                returns: ReturnValues::None,
                 return_on_failure: false,
+                report,
             }),
-            Kind::GetItem => {
-                Operation::GetItem(GetItem { table: table(), key: item(), consistent: false })
-            }
+            Kind::GetItem => Operation::GetItem(GetItem {
+                table: table(),
+                key: item(),
+                consistent: false,
+                projection: None,
+                report,
+            }),
+            Kind::UpdateItem => Operation::UpdateItem(UpdateItem {
+                table: table(),
+                key: item(),
+                update: Update::default(),
+                condition: None,
+                returns: ReturnValues::None,
+                return_on_failure: false,
+                report,
+            }),
             Kind::DeleteItem => Operation::DeleteItem(DeleteItem {
                 table: table(),
                 key: item(),
                 condition: None,
-                return_old: false,
+                returns: ReturnValues::None,
                 return_on_failure: false,
+                report,
             }),
             Kind::Query => Operation::Query(Query {
                 table: table(),
+                index: None,
                 condition: KeyCondition::Parts { partition: Value::S("a".into()), sort: None },
+                filter: None,
+                projection: None,
+                select: None,
                 forward: true,
                 page: page(),
+                report,
             }),
-            Kind::Scan => Operation::Scan(Scan { table: table(), page: page() }),
             Kind::Session => Operation::Session,
-            Kind::CreateTable => Operation::CreateTable(TableSpec {
-                name: table(),
-                schema: KeySchema {
-                    partition: KeyAttribute { name: "pk".into(), kind: KeyType::S },
-                    sort: None,
-                },
-                view: None,
-                partitions: 1,
-                regions: Vec::new(),
+            Kind::Scan => Operation::Scan(Scan {
+                table: table(),
+                index: None,
+                filter: None,
+                projection: None,
+                select: None,
+                segment: None,
+                page: page(),
+                report,
             }),
+            Kind::BatchGetItem => {
+                let keys =
+                    BatchGetTable { keys: vec![item()], projection: None, consistent: false };
+                Operation::BatchGetItem(BatchGet { tables: vec![(table(), keys)], report })
+            }
+            Kind::BatchWriteItem => Operation::BatchWriteItem(BatchWrite {
+                tables: vec![(table(), Vec::new())],
+                report,
+            }),
+            Kind::ExecuteStatement => Operation::ExecuteStatement(ExecuteStatement {
+                statement: select(),
+                consistent: false,
+                limit: None,
+                next_token: None,
+                return_on_failure: false,
+                report,
+            }),
+            Kind::BatchExecuteStatement => {
+                let one = |statement| BatchStatement {
+                    statement,
+                    consistent: false,
+                    return_on_failure: false,
+                };
+                let statements = vec![one(Ok(select())), one(Err(errors::bad_iterator()))];
+                Operation::BatchExecuteStatement(BatchExecuteStatement { statements, report })
+            }
+            Kind::CreateTable => Operation::CreateTable(Box::new(CreateTable {
+                table: table(),
+                ..CreateTable::default()
+            })),
+            Kind::UpdateTable => Operation::UpdateTable(Box::new(UpdateTable {
+                table: table(),
+                ..UpdateTable::default()
+            })),
             Kind::DescribeTable => Operation::DescribeTable(table()),
             Kind::ListTables => Operation::ListTables { after: None, limit: 1 },
             Kind::DeleteTable => Operation::DeleteTable(table()),
-            Kind::DescribeStream => Operation::DescribeStream(table()),
-            Kind::GetRecords => Operation::GetRecords(GetRecords {
+            Kind::TagResource => Operation::TagResource { table: table(), tags: Vec::new() },
+            Kind::UntagResource => Operation::UntagResource { table: table(), keys: Vec::new() },
+            Kind::ListTagsOfResource => {
+                Operation::ListTagsOfResource { table: table(), next_token: None }
+            }
+            Kind::DescribeLimits => Operation::DescribeLimits,
+            Kind::DescribeEndpoints => Operation::DescribeEndpoints,
+            Kind::DescribeTimeToLive => Operation::DescribeTimeToLive(table()),
+            Kind::UpdateTimeToLive => Operation::UpdateTimeToLive {
                 table: table(),
-                shard: Shard { group: GroupId(16), epoch: 1 },
-                seq: 1,
+                time_to_live: TimeToLive { enabled: true, attribute: "ttl".into() },
+            },
+            Kind::DescribeContinuousBackups => Operation::DescribeContinuousBackups(table()),
+            Kind::ListStreams => {
+                Operation::ListStreams(ListStreams { table: None, after: None, limit: 1 })
+            }
+            Kind::DescribeStream => Operation::DescribeStream(DescribeStream {
+                stream: stream(),
+                after: None,
+                limit: None,
+                children_of: None,
+            }),
+            Kind::GetShardIterator => Operation::GetShardIterator(GetShardIterator {
+                stream: stream(),
+                shard,
+                start: IteratorStart::Latest,
+            }),
+            Kind::GetRecords => Operation::GetRecords(GetRecords {
+                from: RecordsFrom::Position { table: table(), shard, seq: 1 },
                 limit: 1,
-                canonical_only: true,
             }),
             Kind::Status => Operation::Status,
             Kind::VerifyTable => Operation::VerifyTable(table()),

@@ -28,6 +28,11 @@ pub fn validation(message: impl Into<Cow<'static, str>>) -> Failure {
     Failure::new(Code::InvalidArgument, "ValidationException", message, false)
 }
 
+/// Something in the request is wrong, in the words that DynamoDB begins such texts with.
+fn parameters(what: impl Display) -> Failure {
+    validation(format!("One or more parameter values were invalid: {what}"))
+}
+
 /// The body is no message at all, or too large.
 pub fn undecodable(message: &str) -> Failure {
     let message = message.trim_end_matches('.');
@@ -46,6 +51,11 @@ fn constraint(value: impl Display, parameter: &str, rule: impl Display) -> Failu
     ))
 }
 
+/// What a caller sent, as far as an error quotes it.
+fn few(text: &str) -> String {
+    text.chars().take(256).collect()
+}
+
 /// A number below what is allowed.
 pub fn too_small(value: impl Display, parameter: &str, least: u64) -> Failure {
     constraint(
@@ -62,6 +72,41 @@ pub fn too_large(value: impl Display, parameter: &str, most: u64) -> Failure {
         parameter,
         format_args!("Member must have value less than or equal to {most}"),
     )
+}
+
+/// A text below the shortest that is allowed.
+pub fn too_short_text(value: &str, parameter: &str, least: usize) -> Failure {
+    let rule = format_args!("Member must have length greater than or equal to {least}");
+    constraint(few(value), parameter, rule)
+}
+
+/// A text above the longest that is allowed.
+pub fn too_long_text(value: &str, parameter: &str, most: usize) -> Failure {
+    constraint(
+        few(value),
+        parameter,
+        format_args!("Member must have length less than or equal to {most}"),
+    )
+}
+
+/// A text of other characters than are allowed.
+pub fn pattern(value: &str, parameter: &str, pattern: &str) -> Failure {
+    let rule = format_args!("Member must satisfy regular expression pattern: {pattern}");
+    constraint(few(value), parameter, rule)
+}
+
+/// A list below the shortest that is allowed.
+pub fn too_few_members(shown: &str, parameter: &str, least: usize) -> Failure {
+    let rule = format_args!("Member must have length greater than or equal to {least}");
+    constraint(few(shown), parameter, rule)
+}
+
+/// A list above the longest that is allowed.
+pub fn too_many_members(count: usize, parameter: &str, most: usize) -> Failure {
+    validation(format!(
+        "1 validation error detected: Value of {count} elements at '{parameter}' failed to satisfy \
+         constraint: Member must have length less than or equal to {most}"
+    ))
 }
 
 /// An enum number that means nothing.
@@ -87,6 +132,46 @@ pub fn bad_table_name() -> Failure {
     )
 }
 
+/// What should name a table is an ARN of something else, or of another region.
+pub fn bad_table_arn(arn: &str) -> Failure {
+    validation(format!("Invalid TableArn: Invalid ResourceArn provided as input {}", few(arn)))
+}
+
+/// What should name a resource with tags does not.
+pub fn bad_resource_arn(arn: &str) -> Failure {
+    validation(format!("Invalid TableArn: Invalid ResourceArn provided as input {}", few(arn)))
+}
+
+/// What should name a stream does not.
+pub fn bad_stream_arn(arn: &str) -> Failure {
+    validation(format!("Invalid StreamArn: {}", few(arn)))
+}
+
+/// A shard's name in the Streams API has another form.
+pub fn bad_shard_id(id: &str) -> Failure {
+    validation(format!("Invalid ShardId in request: {}", few(id)))
+}
+
+/// A sequence number has another form.
+pub fn bad_sequence(text: &str) -> Failure {
+    validation(format!("Invalid SequenceNumber in request: {}", few(text)))
+}
+
+/// Text that is no iterator of ours.
+pub fn bad_iterator() -> Failure {
+    validation("Invalid ShardIterator.")
+}
+
+/// An iterator of more than fifteen minutes.
+pub fn expired_iterator() -> Failure {
+    Failure::new(
+        Code::InvalidArgument,
+        "ExpiredIteratorException",
+        "The shard iterator is older than 15 minutes; get a new one with GetShardIterator",
+        false,
+    )
+}
+
 /// `exclusive_start_key` is not of the table's key attributes.
 pub fn start_key_invalid() -> Failure {
     validation("The provided starting key is invalid")
@@ -100,6 +185,11 @@ pub fn start_key_elsewhere() -> Failure {
 /// `exclusive_start_key` is outside of what the sort condition asks.
 pub fn start_key_outside_range() -> Failure {
     validation("The provided starting key does not match the range key predicate")
+}
+
+/// A put or a delete was asked for what only an update can give.
+pub fn return_values_illegal() -> Failure {
+    validation("Return values set to invalid value")
 }
 
 /// Names or values without an expression.
@@ -204,14 +294,6 @@ pub fn unknown_region(region: &str, known: &[String]) -> Failure {
     ))
 }
 
-/// More than a partition key and a sort key.
-pub fn too_many_keys(count: usize) -> Failure {
-    validation(format!(
-        "1 validation error detected: Value of {count} elements at 'keySchema' failed to satisfy \
-         constraint: Member must have length less than or equal to 2"
-    ))
-}
-
 /// A key in the wrong place.
 pub fn key_order(index: usize) -> Failure {
     validation(match index {
@@ -220,13 +302,139 @@ pub fn key_order(index: usize) -> Failure {
     })
 }
 
-/// A key attribute without a type.
-pub fn undefined_key(key: &str, defined: &[&str]) -> Failure {
-    validation(format!(
-        "One or more parameter values were invalid: Some index key attributes are not defined in \
-         AttributeDefinitions. Keys: [{key}], AttributeDefinitions: [{}]",
+/// Key attributes without a type.
+pub fn undefined_keys(keys: &[&str], defined: &[&str]) -> Failure {
+    parameters(format_args!(
+        "Some index key attributes are not defined in AttributeDefinitions. Keys: [{}], \
+         AttributeDefinitions: [{}]",
+        keys.join(", "),
         defined.join(", ")
     ))
+}
+
+/// A key attribute without a type, of a table with a sort key: DynamoDB has two texts.
+pub fn key_without_definition() -> Failure {
+    validation("Invalid KeySchema: Some index key attribute have no definition")
+}
+
+/// Types of attributes that are part of no key.
+pub fn unused_definitions(defined: &[&str], used: &[&str]) -> Failure {
+    parameters(format_args!(
+        "Some AttributeDefinitions are not used. AttributeDefinitions: [{}], keys used: [{}]",
+        defined.join(", "),
+        used.join(", ")
+    ))
+}
+
+/// Capacity for a table that is paid for by request.
+pub fn units_of_on_demand() -> Failure {
+    parameters(
+        "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is \
+         PAY_PER_REQUEST",
+    )
+}
+
+/// No capacity for a table that needs it.
+pub fn units_missing() -> Failure {
+    parameters(
+        "ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is \
+         PROVISIONED",
+    )
+}
+
+/// Capacity for an index of a table that is paid for by request.
+pub fn index_units_of_on_demand(index: &str) -> Failure {
+    parameters(format_args!(
+        "ProvisionedThroughput should not be specified for index: {index} when BillingMode is \
+         PAY_PER_REQUEST"
+    ))
+}
+
+/// No capacity for an index of a table that needs it.
+pub fn index_units_missing(index: &str) -> Failure {
+    parameters(format_args!("ProvisionedThroughput must be specified for index: {index}"))
+}
+
+/// A bound by request for a table that has capacity.
+pub fn on_demand_of_provisioned() -> Failure {
+    parameters("OnDemandThroughput can only be specified when BillingMode is PAY_PER_REQUEST")
+}
+
+/// Capacity that no table has.
+pub fn units_out_of_bounds(units: i64, which: &str) -> Failure {
+    validation(format!("Given value {units} for {which} is out of bounds"))
+}
+
+/// A list of indexes with none in it.
+pub fn no_indexes(list: &str) -> Failure {
+    parameters(format_args!("List of {list} is empty"))
+}
+
+/// Local indexes order by another attribute: there must be one to differ from.
+pub fn local_index_without_sort_key() -> Failure {
+    parameters(
+        "Table KeySchema does not have a range key, which is required when specifying a \
+         LocalSecondaryIndex",
+    )
+}
+
+/// A local index orders by nothing.
+pub fn index_without_sort_key(index: &str) -> Failure {
+    parameters(format_args!("Index KeySchema does not have a range key for index: {index}"))
+}
+
+/// A local index has a partition key of its own.
+pub fn index_of_another_key(index: &str, own: &str, table: &str) -> Failure {
+    parameters(format_args!(
+        "Index KeySchema does not have the same leading hash key as table KeySchema for index: \
+         {index}. index hash key: {own}, table hash key: {table}"
+    ))
+}
+
+/// An index that does not say what it holds.
+pub fn unknown_projection() -> Failure {
+    parameters("Unknown ProjectionType: null")
+}
+
+/// Attributes for an index that asks for none.
+pub fn projected_names_given(kind: &str) -> Failure {
+    parameters(format_args!("ProjectionType is {kind}, but NonKeyAttributes is specified"))
+}
+
+/// No attributes for an index that asks for some.
+pub fn projected_names_missing() -> Failure {
+    parameters("ProjectionType is INCLUDE, but NonKeyAttributes is not specified")
+}
+
+/// More attributes than all indexes of a table may hold together.
+pub fn too_many_projected(count: usize, most: usize) -> Failure {
+    parameters(format_args!(
+        "The total number of NonKeyAttributes of all indexes is {count}, which exceeds the limit of \
+         {most}"
+    ))
+}
+
+/// Two indexes have one name.
+pub fn duplicate_index(index: &str) -> Failure {
+    parameters(format_args!("Duplicate index name: {index}"))
+}
+
+/// More local indexes than a table may have.
+pub fn too_many_local_indexes(most: usize) -> Failure {
+    parameters(format_args!("Number of LocalSecondaryIndexes exceeds per-table limit of {most}"))
+}
+
+/// More global indexes than a table may have.
+pub fn too_many_global_indexes(most: usize) -> Failure {
+    parameters(format_args!("GlobalSecondaryIndex count exceeds the per-table limit of {most}"))
+}
+
+/// Global indexes are understood and checked, and not served by this version.
+pub fn global_indexes_later() -> Failure {
+    parameters(
+        "Global secondary indexes are not served by this version: create the table without \
+         GlobalSecondaryIndexes, or use a local secondary index",
+    )
 }
 
 /// Partition key and sort key are one attribute.

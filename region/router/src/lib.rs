@@ -10,15 +10,17 @@
 //! [`Operations`]), queues: what exceeds the bound is turned away. Fields that this version does not
 //! know are skipped by protobuf before anything here could see them.
 //!
-//! To read in this order: [`operation`], [`authorize`], `door`, `wire`, `execute`, `region`,
+//! To read in this order: [`operation`], [`arn`], [`iterator`], [`authorize`], `door`, `wire`, `execute`, `region`,
 //! [`errors`], [`failure`], `server`, [`settings`], `metrics`.
 
+pub mod arn;
 pub mod authorize;
 mod door;
 pub mod errors;
 mod execute;
 pub mod failure;
 mod figures;
+pub mod iterator;
 mod metrics;
 pub mod operation;
 mod operations;

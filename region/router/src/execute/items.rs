@@ -8,7 +8,7 @@ use super::Executor;
 use crate::door::RequestContext;
 use crate::errors;
 use crate::failure::Failure;
-use crate::operation::{Answer, DeleteItem, GetItem, PutItem};
+use crate::operation::{Answer, DeleteItem, GetItem, Got, PutItem, ReturnValues, Written};
 use crate::region::Region;
 
 /// A key from exactly its attributes.
@@ -25,11 +25,22 @@ fn decode_some(bytes: Option<Bytes>) -> Result<Option<Item>, Failure> {
     bytes.as_ref().map(decode).transpose()
 }
 
+/// Whether a put or a delete is to answer with the item before. More it cannot tell.
+fn returns_old(returns: ReturnValues) -> Result<bool, Failure> {
+    match returns {
+        ReturnValues::None => Ok(false),
+        ReturnValues::AllOld => Ok(true),
+        _ => Err(errors::return_values_illegal()),
+    }
+}
+
 /// The answer to a put or a delete.
 fn written(response: WriteResponse) -> Result<Answer, Failure> {
     match response.outcome {
         WriteOutcome::Written { old } | WriteOutcome::Unchanged { old } => {
-            Ok(Answer::Written { old: decode_some(old)?, stamp: response.stamp, seq: response.seq })
+            let (stamp, seq) = (response.stamp, response.seq);
+            let attributes = decode_some(old)?;
+            Ok(Answer::Written(Written { attributes, stamp, seq, ..Written::default() }))
         }
         WriteOutcome::ConditionFailed { item } => Err(errors::condition_failed(decode_some(item)?)),
         WriteOutcome::Merged { .. } => {
@@ -44,7 +55,8 @@ impl<R: Region> Executor<R> {
         context: &RequestContext,
         put: PutItem,
     ) -> Result<Answer, Failure> {
-        let PutItem { table: name, item, condition, return_old, return_on_failure } = put;
+        let PutItem { table: name, item, condition, returns, return_on_failure, .. } = put;
+        let return_old = returns_old(returns)?;
         let table = self.serving(&name).await?;
         let key = table.schema.key_of(&item).map_err(errors::from_item)?;
         item.validate().map_err(errors::from_item)?;
@@ -62,7 +74,7 @@ impl<R: Region> Executor<R> {
         context: &RequestContext,
         get: GetItem,
     ) -> Result<Answer, Failure> {
-        let GetItem { table: name, key, consistent } = get;
+        let GetItem { table: name, key, consistent, .. } = get;
         let table = self.serving(&name).await?;
         let key = key_from(&table.schema, &key)?;
         let response = self
@@ -71,7 +83,8 @@ impl<R: Region> Executor<R> {
             .await
             .map_err(|error| errors::from_route(error, &name, false))?;
         let item = decode_some(response.item)?;
-        Ok(Answer::Item(item.map(|item| (item, response.stamp))))
+        let item = item.map(|item| (item, response.stamp));
+        Ok(Answer::Got(Got { item, consumed: Vec::new() }))
     }
 
     pub(super) async fn delete_item(
@@ -79,7 +92,8 @@ impl<R: Region> Executor<R> {
         context: &RequestContext,
         delete: DeleteItem,
     ) -> Result<Answer, Failure> {
-        let DeleteItem { table: name, key, condition, return_old, return_on_failure } = delete;
+        let DeleteItem { table: name, key, condition, returns, return_on_failure, .. } = delete;
+        let return_old = returns_old(returns)?;
         let table = self.serving(&name).await?;
         let key = key_from(&table.schema, &key)?;
         let op = WriteOp::Delete { condition, return_old, return_on_failure };

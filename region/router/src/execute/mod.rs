@@ -3,6 +3,7 @@
 //! Always true: only an [`Authorized`] operation gets here, whatever protocol it came by; nothing
 //! here knows a protocol.
 
+mod definition;
 mod items;
 mod page;
 mod streams;
@@ -47,12 +48,30 @@ impl<R: Region> Executor<R> {
             Operation::Query(query) => Box::pin(self.query(context, query)).await,
             Operation::Scan(scan) => Box::pin(self.scan(context, scan)).await,
             Operation::Session => Ok(Answer::Opened),
-            Operation::CreateTable(spec) => Box::pin(self.create_table(spec)).await,
+            Operation::CreateTable(create) => Box::pin(self.create_table(*create)).await,
             Operation::DescribeTable(table) => Box::pin(self.describe_table(&table)).await,
             Operation::ListTables { after, limit } => Ok(self.list_tables(after, limit)),
             Operation::DeleteTable(table) => Box::pin(self.delete_table(&table)).await,
-            Operation::DescribeStream(table) => Box::pin(self.describe_stream(&table)).await,
+            Operation::DescribeStream(describe) => Box::pin(self.describe_stream(describe)).await,
             Operation::GetRecords(get) => Box::pin(self.get_records(get)).await,
+            Operation::UpdateItem(_)
+            | Operation::BatchGetItem(_)
+            | Operation::BatchWriteItem(_)
+            | Operation::ExecuteStatement(_)
+            | Operation::BatchExecuteStatement(_)
+            | Operation::UpdateTable(_)
+            | Operation::TagResource { .. }
+            | Operation::UntagResource { .. }
+            | Operation::ListTagsOfResource { .. }
+            | Operation::DescribeLimits
+            | Operation::DescribeEndpoints
+            | Operation::DescribeTimeToLive(_)
+            | Operation::UpdateTimeToLive { .. }
+            | Operation::DescribeContinuousBackups(_)
+            | Operation::ListStreams(_)
+            | Operation::GetShardIterator(_) => {
+                Err(errors::internal("carry it out", "not yet served"))
+            }
             Operation::Status => {
                 let report = self.operations.status().await.map_err(from_operations)?;
                 Ok(Answer::Status(Box::new(report)))
@@ -63,6 +82,14 @@ impl<R: Region> Executor<R> {
                 Ok(Answer::Verification(events.map(|event| event.map_err(from_operations)).boxed()))
             }
         }
+    }
+
+    /// Name of the region that answers.
+    pub(crate) fn region_name(&self) -> String {
+        let own = self.region.own_region();
+        let known = self.region.regions();
+        let region = known.into_iter().find(|region| region.id == own);
+        region.map(|region| region.name).unwrap_or_default()
     }
 
     /// The table, whatever its state.

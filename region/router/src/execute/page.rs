@@ -4,7 +4,6 @@
 //! it does not hold begins after `last`. Two partition keys with one hash share a range of row keys:
 //! a query drops the items of the other.
 
-use tombolo_item::condition::{Substitutions, parse_key_condition};
 use tombolo_item::{Item, Key, KeyRange, KeySchema, RowKey, SortCondition, Value};
 use tombolo_memds::TableInfo;
 
@@ -53,16 +52,12 @@ impl<R: Region> Executor<R> {
         context: &RequestContext,
         query: Query,
     ) -> Result<Answer, Failure> {
-        let Query { table: name, condition, forward, page } = query;
+        let Query { table: name, condition, forward, page, .. } = query;
         let table = self.serving(&name).await?;
         let (partition, sort) = match condition {
             KeyCondition::Parts { partition, sort } => (partition, sort),
-            KeyCondition::Text { text, names, values } => {
-                let mut substitutions = Substitutions::new(&names, &values);
-                let parsed = parse_key_condition(&text, &mut substitutions, &table.schema)
-                    .map_err(errors::from_expression)?;
-                substitutions.finish().map_err(errors::from_expression)?;
-                parsed
+            KeyCondition::Named(expression) => {
+                expression.resolve(&table.schema).map_err(errors::from_expression)?
             }
         };
         let range = sort_range(&table, &partition, sort.as_ref())?;
@@ -90,7 +85,7 @@ impl<R: Region> Executor<R> {
         context: &RequestContext,
         scan: Scan,
     ) -> Result<Answer, Failure> {
-        let Scan { table: name, page } = scan;
+        let Scan { table: name, page, .. } = scan;
         let table = self.serving(&name).await?;
         let range = match &page.start {
             None => KeyRange::full(),
@@ -138,7 +133,13 @@ impl<R: Region> Executor<R> {
         };
         items.extend(last.filter(|item| wanted(item)));
         let scanned = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        Ok(Answer::Page(Page { items, last: last_key, scanned }))
+        Ok(Answer::Page(Page {
+            items: Some(items),
+            last: last_key,
+            count: scanned,
+            scanned,
+            ..Page::default()
+        }))
     }
 }
 

@@ -5,7 +5,10 @@ use tombolo_item::Shard;
 use super::Executor;
 use crate::errors;
 use crate::failure::Failure;
-use crate::operation::{Answer, GetRecords, RecordsPage, ShardDescription, StreamDescription};
+use crate::operation::{
+    Answer, DescribeStream, GetRecords, RecordsFrom, RecordsPage, ShardDescription,
+    StreamDescription,
+};
 use crate::region::Region;
 use crate::subjects;
 
@@ -13,12 +16,10 @@ use crate::subjects;
 const PAGE_BYTES: usize = 1 << 20;
 
 impl<R: Region> Executor<R> {
-    pub(super) async fn describe_stream(&self, name: &str) -> Result<Answer, Failure> {
-        let info = self.table(name)?;
-        let own = self.region.own_region();
-        let known = self.region.regions();
-        let region = known.iter().find(|region| region.id == own);
-        let region = region.map(|region| region.name.as_str()).unwrap_or_default();
+    pub(super) async fn describe_stream(&self, of: DescribeStream) -> Result<Answer, Failure> {
+        let info = self.table(&of.stream.table)?;
+        let region = self.region_name();
+        let region = region.as_str();
         let people = |shard: Option<Shard>| match info.view {
             None => String::new(),
             Some(_) => subjects::people(region, info.id, shard),
@@ -44,10 +45,16 @@ impl<R: Region> Executor<R> {
                 parent: self.region.parent(descriptor.group),
                 oldest_seq,
                 head: head.map(|head| (head.seq, head.hash, head.closed.0)),
+                ending_seq: None,
                 leader: descriptor.leader.map(|node| node.0),
             });
         }
         Ok(Answer::Stream(Box::new(StreamDescription {
+            region: region.into(),
+            label: String::new(),
+            enabled: info.view.is_some(),
+            created_ms: info.created_ms,
+            last: None,
             stream_name: subjects::stream(region, info.id),
             subject: people(None),
             replication_subject: replication(None),
@@ -57,7 +64,10 @@ impl<R: Region> Executor<R> {
     }
 
     pub(super) async fn get_records(&self, get: GetRecords) -> Result<Answer, Failure> {
-        let GetRecords { table: name, shard, seq, limit, .. } = get;
+        let GetRecords { from, limit } = get;
+        let RecordsFrom::Position { table: name, shard, seq } = from else {
+            return Err(errors::internal("read from an iterator", "not yet served"));
+        };
         let info = self.table(&name)?;
         let partitions = self.region.partitions(info.id);
         let descriptor = partitions

@@ -5,22 +5,33 @@ use std::sync::Arc;
 use tombolo_memds::{TableInfo, TableSpec, TableStatus};
 
 use super::Executor;
+use super::definition::{self, Definition};
 use crate::errors;
 use crate::failure::Failure;
-use crate::operation::{Answer, TableDescription};
+use crate::operation::{Answer, BillingMode, CreateTable, TableDescription, ThroughputDescription};
 use crate::region::Region;
 use crate::subjects;
 
 impl<R: Region> Executor<R> {
-    pub(super) async fn create_table(&self, spec: TableSpec) -> Result<Answer, Failure> {
-        let name = spec.name.clone();
-        for region in &spec.regions {
+    pub(super) async fn create_table(&self, create: CreateTable) -> Result<Answer, Failure> {
+        let Definition { schema, local, global, .. } = definition::check(&create)?;
+        if !global.is_empty() {
+            return Err(errors::global_indexes_later());
+        }
+        if !local.is_empty() {
+            return Err(errors::internal("create a local index", "not yet served"));
+        }
+        let CreateTable { table: name, stream, partitions, regions, .. } = create;
+        for region in &regions {
             if !self.region.regions().iter().any(|known| known.name == *region) {
                 let known: Vec<_> =
                     self.region.regions().into_iter().map(|known| known.name).collect();
                 return Err(errors::unknown_region(region, &known));
             }
         }
+        let view = stream.filter(|stream| stream.enabled).and_then(|stream| stream.view);
+        let spec = TableSpec { name, schema, view, partitions: partitions.max(1), regions };
+        let name = spec.name.clone();
         let info = self
             .region
             .create(spec)
@@ -74,12 +85,25 @@ impl<R: Region> Executor<R> {
             TableStatus::Active => self.region.figures(info.id).await,
             TableStatus::Creating | TableStatus::Deleting => None,
         };
+        let attributes = std::iter::once(&info.schema.partition).chain(&info.schema.sort);
         Answer::Table(Box::new(TableDescription {
             regions,
             partitions: self.region.partitions(info.id),
             stream_subject,
             figures,
             origin_region: name_of(info.origin),
+            region: name_of(own),
+            attributes: attributes.map(|key| (key.name.clone(), key.kind)).collect(),
+            billing: BillingMode::PayPerRequest,
+            billing_changed_ms: None,
+            throughput: ThroughputDescription::default(),
+            on_demand: None,
+            local_indexes: Vec::new(),
+            global_indexes: Vec::new(),
+            stream_label: None,
+            deletion_protection: false,
+            class: None,
+            sse: None,
             info,
         }))
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tombolo_client::v1::items_server::Items;
 use tombolo_client::{convert, v1};
 use tombolo_item::Item;
+use tombolo_item::condition::{Substitutions, parse_key_expression};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::session::Session;
@@ -12,7 +13,8 @@ use super::{Services, parse};
 use crate::errors;
 use crate::failure::Failure;
 use crate::operation::{
-    Answer, DeleteItem, GetItem, KeyCondition, Operation, Page, PutItem, Query, Scan,
+    Answer, DeleteItem, GetItem, Got, KeyCondition, Operation, Page, PutItem, Query, Report, Scan,
+    Written,
 };
 use crate::region::Region;
 
@@ -29,8 +31,9 @@ pub(super) fn put_item(wire: v1::PutItemRequest) -> Result<Operation, Failure> {
             wire.expression_attribute_names,
             wire.expression_attribute_values,
         )?,
-        return_old: parse::return_values(wire.return_values)?,
+        returns: parse::return_values(wire.return_values)?,
         return_on_failure: parse::return_on_failure(wire.return_values_on_condition_check_failure)?,
+        report: Report::default(),
     }))
 }
 
@@ -39,6 +42,8 @@ pub(super) fn get_item(wire: v1::GetItemRequest) -> Result<Operation, Failure> {
         table: parse::table_name(wire.table_name)?,
         key: parse::key(wire.key)?,
         consistent: wire.consistent_read,
+        projection: None,
+        report: Report::default(),
     }))
 }
 
@@ -52,8 +57,9 @@ pub(super) fn delete_item(wire: v1::DeleteItemRequest) -> Result<Operation, Fail
             wire.expression_attribute_names,
             wire.expression_attribute_values,
         )?,
-        return_old: parse::return_values(wire.return_values)?,
+        returns: parse::return_values(wire.return_values)?,
         return_on_failure: parse::return_on_failure(wire.return_values_on_condition_check_failure)?,
+        report: Report::default(),
     }))
 }
 
@@ -77,11 +83,24 @@ pub(super) fn query(wire: v1::QueryRequest) -> Result<Operation, Failure> {
                 sort: condition.sort.map(convert::sort_condition).transpose().map_err(convert)?,
             }
         }
-        (None, Some(text)) => KeyCondition::Text { text, names, values: parse::values(values)? },
+        (None, Some(text)) => {
+            let values = parse::values(values)?;
+            let mut substitutions = Substitutions::new(&names, &values);
+            substitutions.check().map_err(errors::from_expression)?;
+            let expression = parse_key_expression(&text, &mut substitutions);
+            let expression = expression.map_err(errors::from_expression)?;
+            substitutions.finish().map_err(errors::from_expression)?;
+            KeyCondition::Named(expression)
+        }
     };
     Ok(Operation::Query(Query {
         table,
+        index: None,
         condition,
+        filter: None,
+        projection: None,
+        select: None,
+        report: Report::default(),
         forward: wire.scan_index_forward.unwrap_or(true),
         page: parse::page(wire.limit, wire.exclusive_start_key, wire.consistent_read)?,
     }))
@@ -89,6 +108,12 @@ pub(super) fn query(wire: v1::QueryRequest) -> Result<Operation, Failure> {
 
 fn scan(wire: v1::ScanRequest) -> Result<Operation, Failure> {
     Ok(Operation::Scan(Scan {
+        index: None,
+        filter: None,
+        projection: None,
+        select: None,
+        segment: None,
+        report: Report::default(),
         table: parse::table_name(wire.table_name)?,
         page: parse::page(wire.limit, wire.exclusive_start_key, wire.consistent_read)?,
     }))
@@ -96,7 +121,8 @@ fn scan(wire: v1::ScanRequest) -> Result<Operation, Failure> {
 
 /// The answer to a put.
 pub(super) fn written(answer: Answer) -> Option<v1::PutItemResponse> {
-    let Answer::Written { old, stamp, seq } = answer else { return None };
+    let Answer::Written(written) = answer else { return None };
+    let Written { attributes: old, stamp, seq, .. } = written;
     Some(v1::PutItemResponse {
         attributes: attributes(old),
         stamp: stamp.map(convert::stamp_to_wire),
@@ -116,12 +142,14 @@ fn attributes(item: Option<Item>) -> BTreeMap<String, v1::AttributeValue> {
 
 /// A page of a scan.
 fn page(answer: Answer) -> Option<v1::ScanResponse> {
-    let Answer::Page(Page { items, last, scanned }) = answer else { return None };
-    let items = items.into_iter().map(|item| v1::Item { attributes: convert::item_to_wire(item) });
-    let items: Vec<_> = items.collect();
+    let Answer::Page(Page { items, last, count, scanned, .. }) = answer else { return None };
+    let items = items
+        .unwrap_or_default()
+        .into_iter()
+        .map(|item| v1::Item { attributes: convert::item_to_wire(item) });
     Some(v1::ScanResponse {
-        count: u32::try_from(items.len()).unwrap_or(u32::MAX),
-        items,
+        count,
+        items: items.collect(),
         last_evaluated_key: attributes(last),
         scanned_count: scanned,
     })
@@ -135,7 +163,7 @@ pub(super) fn query_page(answer: Answer) -> Option<v1::QueryResponse> {
 
 /// The answer to a get.
 pub(super) fn found(answer: Answer) -> Option<v1::GetItemResponse> {
-    let Answer::Item(item) = answer else { return None };
+    let Answer::Got(Got { item, .. }) = answer else { return None };
     Some(match item {
         None => v1::GetItemResponse::default(),
         Some((item, stamp)) => v1::GetItemResponse {

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use tombolo_client::{convert, v1};
 use tombolo_item::{Condition, Item, Value};
 
+use crate::arn;
 use crate::errors;
 use crate::failure::Failure;
-use crate::operation::PageRequest;
+use crate::operation::{PageRequest, ReturnValues};
 
 /// A table's name: 3 to 255 of a-z, A-Z, 0-9, '_', '-' and '.'.
 pub(super) fn table_name(name: String) -> Result<String, Failure> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
-    match (3..=255).contains(&name.len()) && name.bytes().all(legal) {
+    match arn::is_name(&name) {
         true => Ok(name),
         false => Err(errors::bad_table_name()),
     }
@@ -64,11 +64,11 @@ pub(super) fn without_expression(names: &BTreeMap<String, String>) -> Failure {
     })
 }
 
-/// Whether ALL_OLD was asked for.
-pub(super) fn return_values(number: i32) -> Result<bool, Failure> {
+/// What a write is to give back.
+pub(super) fn return_values(number: i32) -> Result<ReturnValues, Failure> {
     match v1::ReturnValues::try_from(number) {
-        Ok(v1::ReturnValues::Unspecified | v1::ReturnValues::None) => Ok(false),
-        Ok(v1::ReturnValues::AllOld) => Ok(true),
+        Ok(v1::ReturnValues::Unspecified | v1::ReturnValues::None) => Ok(ReturnValues::None),
+        Ok(v1::ReturnValues::AllOld) => Ok(ReturnValues::AllOld),
         Err(_) => Err(errors::unknown_enum(number, "returnValues", "ALL_OLD, NONE")),
     }
 }

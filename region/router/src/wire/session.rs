@@ -185,10 +185,7 @@ impl<R: Region> Session<R> {
     }
 
     /// Everything that comes before carrying an operation out.
-    fn admit(
-        &self,
-        operation: v1::SessionOperation,
-    ) -> Result<Admitted, (Option<Kind>, Failure)> {
+    fn admit(&self, operation: v1::SessionOperation) -> Result<Admitted, (Option<Kind>, Failure)> {
         let v1::SessionOperation { number, issued_ms, timeout_ms, operation } = operation;
         let asked = operation.ok_or_else(|| (None, errors::missing_parameter("operation")))?;
         let (kind, brings) = match &asked {

@@ -11,7 +11,9 @@ use tonic::{Request, Response, Status};
 use super::{Services, parse};
 use crate::errors;
 use crate::failure::Failure;
-use crate::operation::{Answer, GetRecords, Operation, RecordsPage};
+use crate::operation::{
+    Answer, DescribeStream, GetRecords, Operation, RecordsFrom, RecordsPage, StreamName,
+};
 use crate::region::Region;
 
 /// Most records on a page (API_streams_GetRecords).
@@ -25,13 +27,10 @@ fn get_records(wire: v1::GetRecordsRequest) -> Result<Operation, Failure> {
     if wire.sequence == 0 {
         return Err(errors::too_small(0, "sequence", 1));
     }
-    Ok(Operation::GetRecords(GetRecords {
-        table: parse::table_name(wire.table_name)?,
-        shard: wire.shard.parse().map_err(|_| errors::bad_shard(&wire.shard))?,
-        seq: wire.sequence,
-        limit: limit as usize,
-        canonical_only: wire.canonical_only,
-    }))
+    let table = parse::table_name(wire.table_name)?;
+    let shard = wire.shard.parse().map_err(|_| errors::bad_shard(&wire.shard))?;
+    let from = RecordsFrom::Position { table, shard, seq: wire.sequence };
+    Ok(Operation::GetRecords(GetRecords { from, limit: limit as usize }))
 }
 
 fn image(bytes: Option<&Bytes>) -> Option<BTreeMap<String, v1::AttributeValue>> {
@@ -140,7 +139,9 @@ impl<R: Region> Streams for Services<R> {
         request: Request<v1::DescribeStreamRequest>,
     ) -> Result<Response<v1::DescribeStreamResponse>, Status> {
         let parse = |wire: v1::DescribeStreamRequest| {
-            parse::table_name(wire.table_name).map(Operation::DescribeStream)
+            let stream = StreamName { table: parse::table_name(wire.table_name)?, label: None };
+            let (after, limit, children_of) = (None, None, None);
+            Ok(Operation::DescribeStream(DescribeStream { stream, after, limit, children_of }))
         };
         self.answer(request, parse, description).await
     }

@@ -2,96 +2,54 @@
 
 use tombolo_client::v1::tables_server::Tables;
 use tombolo_client::{convert, v1};
-use tombolo_item::{KeyAttribute, KeySchema, KeyType, Shard};
-use tombolo_memds::{TableSpec, TableStatus};
+use tombolo_item::{KeyAttribute, KeyType, Shard};
+use tombolo_memds::TableStatus;
 use tonic::{Request, Response, Status};
 
 use super::{Services, parse};
 use crate::errors;
 use crate::failure::Failure;
-use crate::operation::{Answer, Operation, TableDescription};
+use crate::operation::{
+    Answer, BillingMode, CreateTable, KeyRole, Operation, StreamSpecification, TableDescription,
+};
 use crate::region::Region;
 
 /// Most partitions that a table may start with.
 const MOST_PARTITIONS: u32 = 256;
 /// Most names on a page of ListTables (API_ListTables).
 const MOST_NAMES: u32 = 100;
-/// Longest name of a key attribute, in bytes (API_AttributeDefinition).
-const LONGEST_ATTRIBUTE: usize = 255;
 
-/// The key's attributes with their types.
-fn key_schema(
-    definitions: Vec<v1::AttributeDefinition>,
-    elements: Vec<v1::KeySchemaElement>,
-) -> Result<KeySchema, Failure> {
-    if elements.is_empty() {
-        return Err(errors::missing_parameter("keySchema"));
-    }
-    if elements.len() > 2 {
-        return Err(errors::too_many_keys(elements.len()));
-    }
-    let mut types: Vec<(String, KeyType)> = Vec::with_capacity(definitions.len());
-    for definition in definitions {
+/// Types of attributes.
+fn definitions(wire: Vec<v1::AttributeDefinition>) -> Result<Vec<(String, KeyType)>, Failure> {
+    let one = |definition: v1::AttributeDefinition| {
         let kind = match definition.attribute_type() {
             v1::ScalarAttributeType::S => KeyType::S,
             v1::ScalarAttributeType::N => KeyType::N,
             v1::ScalarAttributeType::B => KeyType::B,
             v1::ScalarAttributeType::Unspecified => {
-                return Err(errors::unknown_enum(
-                    definition.attribute_type,
-                    "attributeDefinitions.attributeType",
-                    "B, N, S",
-                ));
+                let parameter = "attributeDefinitions.attributeType";
+                return Err(errors::unknown_enum(definition.attribute_type, parameter, "B, N, S"));
             }
         };
-        let name = definition.attribute_name;
-        if name.is_empty() {
-            return Err(errors::missing_parameter("attributeDefinitions.attributeName"));
-        }
-        if name.len() > LONGEST_ATTRIBUTE {
-            return Err(errors::too_long(
-                "attributeDefinitions.attributeName",
-                name.len(),
-                LONGEST_ATTRIBUTE,
-            ));
-        }
-        if types.iter().any(|(known, _)| *known == name) {
-            return Err(errors::duplicate_definition(&name));
-        }
-        types.push((name, kind));
-    }
-    let mut attributes = Vec::with_capacity(elements.len());
-    for (index, element) in elements.into_iter().enumerate() {
-        let expected = [v1::KeyType::Hash, v1::KeyType::Range][index];
-        match element.key_type() {
-            v1::KeyType::Unspecified => {
-                return Err(errors::unknown_enum(
-                    element.key_type,
-                    "keySchema.keyType",
-                    "HASH, RANGE",
-                ));
-            }
-            part if part != expected => return Err(errors::key_order(index)),
-            _ => {}
-        }
-        let name = element.attribute_name;
-        let Some(&(_, kind)) = types.iter().find(|(known, _)| *known == name) else {
-            let known: Vec<&str> = types.iter().map(|(name, _)| name.as_str()).collect();
-            return Err(errors::undefined_key(&name, &known));
-        };
-        if attributes.iter().any(|known: &KeyAttribute| known.name == name) {
-            return Err(errors::same_key_twice());
-        }
-        attributes.push(KeyAttribute { name, kind });
-    }
-    if attributes.len() != types.len() {
-        return Err(errors::definitions_without_key());
-    }
-    let mut attributes = attributes.into_iter();
-    let Some(partition) = attributes.next() else {
-        return Err(errors::missing_parameter("keySchema"));
+        Ok((definition.attribute_name, kind))
     };
-    Ok(KeySchema { partition, sort: attributes.next() })
+    wire.into_iter().map(one).collect()
+}
+
+/// Parts of a key.
+fn elements(wire: Vec<v1::KeySchemaElement>) -> Result<Vec<(String, KeyRole)>, Failure> {
+    let one = |element: v1::KeySchemaElement| {
+        let role = match element.key_type() {
+            v1::KeyType::Hash => KeyRole::Hash,
+            v1::KeyType::Range => KeyRole::Range,
+            v1::KeyType::Unspecified => {
+                let parameter = "keySchema.keyType";
+                return Err(errors::unknown_enum(element.key_type, parameter, "HASH, RANGE"));
+            }
+        };
+        Ok((element.attribute_name, role))
+    };
+    wire.into_iter().map(one).collect()
 }
 
 fn create_table(wire: v1::CreateTableRequest) -> Result<Operation, Failure> {
@@ -119,13 +77,18 @@ fn create_table(wire: v1::CreateTableRequest) -> Result<Operation, Failure> {
             regions.push(region);
         }
     }
-    Ok(Operation::CreateTable(TableSpec {
-        name,
-        schema: key_schema(wire.attribute_definitions, wire.key_schema)?,
-        view: convert::view(view),
+    let view = convert::view(view);
+    Ok(Operation::CreateTable(Box::new(CreateTable {
+        table: name,
+        attributes: definitions(wire.attribute_definitions)?,
+        key_schema: elements(wire.key_schema)?,
+        stream: view.map(|_| StreamSpecification { enabled: true, view }),
+        // What the file says of a table without billing: it was made before there was any.
+        billing: Some(BillingMode::PayPerRequest),
         partitions: wire.initial_partitions.max(1),
         regions,
-    }))
+        ..CreateTable::default()
+    })))
 }
 
 fn list_tables(wire: v1::ListTablesRequest) -> Result<Operation, Failure> {
@@ -154,8 +117,9 @@ fn attribute(
 
 fn description(answer: Answer) -> Option<v1::TableDescription> {
     let Answer::Table(table) = answer else { return None };
-    let TableDescription { info, regions, partitions, stream_subject, figures, origin_region } =
-        *table;
+    let TableDescription {
+        info, regions, partitions, stream_subject, figures, origin_region, ..
+    } = *table;
     let keys = std::iter::once((&info.schema.partition, v1::KeyType::Hash))
         .chain(info.schema.sort.as_ref().map(|sort| (sort, v1::KeyType::Range)));
     let (attribute_definitions, key_schema) = keys.map(|(key, part)| attribute(key, part)).unzip();
