@@ -17,7 +17,7 @@
 //! - [`key`]: key schemas, row keys, ranges of them
 //! - [`table`]: names of tables, what a stream shows
 //! - [`capacity`]: request units
-//! - [`condition`], [`update`], [`projection`]: expressions
+//! - [`condition`], [`update`], [`projection`]: expressions; [`legacy`]: what came before them
 //! - [`stamp`]: versions and the hybrid logical clock
 //! - [`change`]: the change record, canonical bytes and chain
 //! - [`json`]: attribute-value JSON and plain JSON
@@ -33,6 +33,7 @@ mod expression;
 pub mod ids;
 pub mod json;
 pub mod key;
+pub mod legacy;
 pub mod limits;
 pub mod number;
 pub mod projection;

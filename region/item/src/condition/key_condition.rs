@@ -12,7 +12,7 @@ use super::{
 use crate::key::{KeySchema, KeyType, SortCondition};
 use crate::value::Value;
 
-/// One or two conditions on different attributes.
+/// Conditions on different attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyExpression {
     pub(crate) parts: Vec<(String, SortCondition)>,
@@ -26,9 +26,6 @@ pub fn parse_key_expression(
     let condition = parse_with(ExpressionKind::KeyCondition, text, substitutions)?;
     let mut parts = Vec::new();
     flatten(condition, &mut parts)?;
-    if parts.len() > 2 {
-        return Err(rule("Conditions can be of length 1 or 2 only"));
-    }
     Ok(KeyExpression { parts })
 }
 
@@ -49,7 +46,11 @@ impl KeyExpression {
         self,
         schema: &KeySchema,
     ) -> Result<(Value, Option<SortCondition>), ExpressionError> {
-        if schema.sort.is_none() && self.parts.len() > 1 {
+        let (conditions, attributes) = (self.parts.len(), 1 + usize::from(schema.sort.is_some()));
+        if conditions > 2 {
+            return Err(ExpressionError::KeyConditionCount { conditions, attributes });
+        }
+        if conditions > attributes {
             return Err(ExpressionError::KeyConditionNotSupported);
         }
         let both = self.parts.len() > 1;
@@ -92,7 +93,7 @@ fn check_type(condition: &SortCondition, kind: KeyType) -> Result<(), Expression
 }
 
 fn rule(reason: impl Into<String>) -> ExpressionError {
-    ExpressionError::KeyCondition(reason.into())
+    ExpressionError::Invalid { kind: ExpressionKind::KeyCondition, reason: reason.into() }
 }
 
 fn flatten(

@@ -12,6 +12,7 @@ mod parser;
 
 use serde::{Deserialize, Serialize};
 
+use crate::key::{KeyAttribute, KeySchema};
 use crate::value::Value;
 
 pub use crate::expression::{ExpressionError, ExpressionKind, Path, Step, Substitutions};
@@ -83,6 +84,37 @@ impl Condition {
             }));
         }
         found
+    }
+}
+
+/// A filter runs on what the key condition has found, so it may not name the attributes of the key
+/// that is asked. `parameter` is how the request calls it: `Filter Expression` or `QueryFilter`.
+pub fn check_filter(
+    parameter: &'static str,
+    filter: &Condition,
+    schema: &KeySchema,
+) -> Result<(), ExpressionError> {
+    let keys = [Some(&schema.partition), schema.sort.as_ref()];
+    let paths = filter.paths();
+    let named = |attribute: &&KeyAttribute| paths.iter().any(|path| path.top() == attribute.name);
+    match keys.into_iter().flatten().find(named) {
+        Some(key) => Err(ExpressionError::FilterOnKey { parameter, attribute: key.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Key attributes are scalars: no path leads into them. `what` is `Key` for the table's, `IndexKey` for an
+/// index's.
+pub fn check_scalar_keys<'p>(
+    what: &'static str,
+    mut paths: impl Iterator<Item = &'p Path>,
+    schema: &KeySchema,
+) -> Result<(), ExpressionError> {
+    let keys = [Some(&schema.partition), schema.sort.as_ref()];
+    let is_key = |path: &Path| keys.iter().flatten().any(|key| key.name == path.top());
+    match paths.find(|path| path.is_nested() && is_key(path)) {
+        Some(path) => Err(ExpressionError::NestedKey { what, attribute: path.top().to_owned() }),
+        None => Ok(()),
     }
 }
 

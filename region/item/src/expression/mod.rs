@@ -62,9 +62,10 @@ pub enum ExpressionError {
         "Substitution names and values together have {0} bytes; at most {SUBSTITUTION_BYTES} are legal"
     )]
     SubstitutionsTooLarge(usize),
-    /// A key condition's own rules; they come without "Invalid KeyConditionExpression".
-    #[error("{0}")]
-    KeyCondition(String),
+    #[error(
+        "The number of query conditions ({conditions}) exceeds the number of key attributes defined in the schema ({attributes})"
+    )]
+    KeyConditionCount { conditions: usize, attributes: usize },
     #[error("Query condition missed key schema element: {0}")]
     MissedKey(String),
     #[error("Query key condition not supported")]
