@@ -98,6 +98,20 @@ impl ClientError {
         self.reason == "ResourceNotFoundException"
     }
 
+    /// From the answer to an operation of a session.
+    pub(crate) fn from_session(error: v1::SessionError) -> Self {
+        let item = Some(error.item).filter(|item| !item.is_empty());
+        Self(Box::new(Inner {
+            code: Code::from_i32(error.code),
+            reason: error.reason,
+            message: error.message,
+            retryable: error.retryable,
+            request_id: error.request_id,
+            item: item.and_then(|item| convert::item(item).ok()),
+            metadata: BTreeMap::new(),
+        }))
+    }
+
     /// From a status, for a call that writes or does not.
     pub fn from_status(status: Status, writes: bool) -> Self {
         let details = pb::Status::decode(status.details()).unwrap_or_default().details;

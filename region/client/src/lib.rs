@@ -28,8 +28,8 @@ pub mod report_wire;
 pub mod settings;
 
 pub use client::{
-    Change, ChangePage, Client, Expression, KeyQuery, Page, PartitionInfo, Raw, ReadPage,
-    ShardInfo, StreamInfo, Table, TableDefinition, WriteOptions, Written,
+    Change, ChangePage, Client, Expression, KeyQuery, Page, PartitionInfo, Raw, ReadPage, Session,
+    SessionOptions, ShardInfo, StreamInfo, Table, TableDefinition, WriteOptions, Written,
 };
 pub use error::ClientError;
 pub use settings::{ClientSettings, ClientTls};

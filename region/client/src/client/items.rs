@@ -116,7 +116,7 @@ fn optional_item(wire: BTreeMap<String, v1::AttributeValue>) -> Result<Option<It
     if wire.is_empty() { Ok(None) } else { convert::item(wire).map(Some).map_err(bad) }
 }
 
-fn written(
+pub(super) fn written(
     attributes: BTreeMap<String, v1::AttributeValue>,
     stamp: Option<v1::Stamp>,
     seq: u64,
@@ -124,7 +124,7 @@ fn written(
     Ok(Written { old: optional_item(attributes)?, stamp: stamp.and_then(convert::stamp), seq })
 }
 
-fn page(
+pub(super) fn page(
     items: Vec<v1::Item>,
     last: BTreeMap<String, v1::AttributeValue>,
     scanned: u32,
@@ -176,6 +176,69 @@ impl From<WriteOptions> for Conditions {
     }
 }
 
+pub(super) fn put_message(table: &str, item: Item, options: WriteOptions) -> v1::PutItemRequest {
+    let conditions = Conditions::from(options);
+    v1::PutItemRequest {
+        table_name: table.into(),
+        item: convert::item_to_wire(item),
+        condition_expression: conditions.expression,
+        expression_attribute_names: conditions.names,
+        expression_attribute_values: conditions.values,
+        return_values: conditions.return_values,
+        return_values_on_condition_check_failure: conditions.on_failure,
+        client_request_token: None,
+    }
+}
+
+pub(super) fn get_message(table: &str, key: Item, consistent: bool) -> v1::GetItemRequest {
+    v1::GetItemRequest {
+        table_name: table.into(),
+        key: convert::item_to_wire(key),
+        consistent_read: consistent,
+    }
+}
+
+pub(super) fn found(
+    answer: v1::GetItemResponse,
+) -> Result<Option<(Item, Option<Stamp>)>, ClientError> {
+    let stamp = answer.stamp.and_then(convert::stamp);
+    Ok(optional_item(answer.item)?.map(|item| (item, stamp)))
+}
+
+pub(super) fn delete_message(
+    table: &str,
+    key: Item,
+    options: WriteOptions,
+) -> v1::DeleteItemRequest {
+    let conditions = Conditions::from(options);
+    v1::DeleteItemRequest {
+        table_name: table.into(),
+        key: convert::item_to_wire(key),
+        condition_expression: conditions.expression,
+        expression_attribute_names: conditions.names,
+        expression_attribute_values: conditions.values,
+        return_values: conditions.return_values,
+        return_values_on_condition_check_failure: conditions.on_failure,
+        client_request_token: None,
+    }
+}
+
+pub(super) fn query_message(table: &str, query: KeyQuery, from: ReadPage) -> v1::QueryRequest {
+    let condition = v1::KeyCondition {
+        partition: Some(convert::value_to_wire(query.partition)),
+        sort: query.sort.map(convert::sort_condition_to_wire),
+    };
+    v1::QueryRequest {
+        table_name: table.into(),
+        key_condition: Some(condition),
+        scan_index_forward: Some(!query.reverse),
+        limit: limit(from.limit),
+        exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
+        consistent_read: from.consistent,
+        ..v1::QueryRequest::default()
+    }
+}
+
 impl Client {
     /// Stores an item.
     pub async fn put_item(&self, table: &str, item: Item) -> Result<Written, ClientError> {
@@ -189,17 +252,7 @@ impl Client {
         item: Item,
         options: WriteOptions,
     ) -> Result<Written, ClientError> {
-        let conditions = Conditions::from(options);
-        let message = v1::PutItemRequest {
-            table_name: table.into(),
-            item: convert::item_to_wire(item),
-            condition_expression: conditions.expression,
-            expression_attribute_names: conditions.names,
-            expression_attribute_values: conditions.values,
-            return_values: conditions.return_values,
-            return_values_on_condition_check_failure: conditions.on_failure,
-            client_request_token: None,
-        };
+        let message = put_message(table, item, options);
         let answer: v1::PutItemResponse =
             self.call(true, "/tombolo.v1.Items/PutItem", message).await?;
         written(answer.attributes, answer.stamp, answer.sequence)
@@ -222,15 +275,10 @@ impl Client {
         key: Item,
         consistent: bool,
     ) -> Result<Option<(Item, Option<Stamp>)>, ClientError> {
-        let message = v1::GetItemRequest {
-            table_name: table.into(),
-            key: convert::item_to_wire(key),
-            consistent_read: consistent,
-        };
+        let message = get_message(table, key, consistent);
         let answer: v1::GetItemResponse =
             self.call(false, "/tombolo.v1.Items/GetItem", message).await?;
-        let stamp = answer.stamp.and_then(convert::stamp);
-        Ok(optional_item(answer.item)?.map(|item| (item, stamp)))
+        found(answer)
     }
 
     /// Removes the item with this key (its key attributes).
@@ -245,17 +293,7 @@ impl Client {
         key: Item,
         options: WriteOptions,
     ) -> Result<Written, ClientError> {
-        let conditions = Conditions::from(options);
-        let message = v1::DeleteItemRequest {
-            table_name: table.into(),
-            key: convert::item_to_wire(key),
-            condition_expression: conditions.expression,
-            expression_attribute_names: conditions.names,
-            expression_attribute_values: conditions.values,
-            return_values: conditions.return_values,
-            return_values_on_condition_check_failure: conditions.on_failure,
-            client_request_token: None,
-        };
+        let message = delete_message(table, key, options);
         let answer: v1::DeleteItemResponse =
             self.call(true, "/tombolo.v1.Items/DeleteItem", message).await?;
         written(answer.attributes, answer.stamp, answer.sequence)
@@ -268,20 +306,7 @@ impl Client {
         query: KeyQuery,
         from: ReadPage,
     ) -> Result<Page, ClientError> {
-        let condition = v1::KeyCondition {
-            partition: Some(convert::value_to_wire(query.partition)),
-            sort: query.sort.map(convert::sort_condition_to_wire),
-        };
-        self.query_page(v1::QueryRequest {
-            table_name: table.into(),
-            key_condition: Some(condition),
-            scan_index_forward: Some(!query.reverse),
-            limit: limit(from.limit),
-            exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
-            consistent_read: from.consistent,
-            ..v1::QueryRequest::default()
-        })
-        .await
+        self.query_page(query_message(table, query, from)).await
     }
 
     /// One page of the items that a textual key condition names.

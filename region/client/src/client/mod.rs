@@ -6,10 +6,12 @@
 
 mod items;
 mod operations;
+mod session;
 mod streams;
 mod tables;
 
 pub use items::{Expression, KeyQuery, Page, ReadPage, WriteOptions, Written};
+pub use session::{Session, SessionOptions};
 pub use streams::{Change, ChangePage, ShardInfo, StreamInfo};
 pub use tables::{PartitionInfo, Table, TableDefinition};
 
@@ -193,6 +195,12 @@ impl Client {
         &shared.lanes[shared.next.load(Ordering::Relaxed) % shared.lanes.len()]
     }
 
+    /// Passes a lane over for a while.
+    fn rest(&self, lane: &Lane) {
+        let until = self.0.born.elapsed() + REST;
+        lane.resting_until_ms.store(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
     /// Makes a call, and again elsewhere where that is safe, until the request timeout. The message
     /// is encoded once, however often it is sent.
     async fn call<Q, A>(
@@ -217,8 +225,7 @@ impl Client {
             };
             let error = ClientError::from_status(status, writes);
             if error.reason == "Unreachable" || error.is_outcome_unknown() {
-                let now = self.0.born.elapsed() + REST;
-                lane.resting_until_ms.store(now.as_millis() as u64, Ordering::Relaxed);
+                self.rest(lane);
             }
             if !error.retryable || Instant::now() + pause >= deadline {
                 return Err(error);

@@ -33,6 +33,11 @@ struct State {
     stuck: bool,
     /// How many do so now.
     waiting: usize,
+    /// Writes take place, but nobody hears of it.
+    mute: bool,
+    /// Writes that took place, and reads that were made.
+    writes: usize,
+    reads: usize,
 }
 
 /// The region.
@@ -48,6 +53,18 @@ impl Fake {
         self.0.lock().unwrap().stuck = stuck;
     }
 
+    pub(super) fn mute(&self, mute: bool) {
+        self.0.lock().unwrap().mute = mute;
+    }
+
+    pub(super) fn writes(&self) -> usize {
+        self.0.lock().unwrap().writes
+    }
+
+    pub(super) fn reads(&self) -> usize {
+        self.0.lock().unwrap().reads
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.0.lock().unwrap().waiting
     }
@@ -56,6 +73,50 @@ impl Fake {
         let mut state = self.0.lock().unwrap();
         let table = state.tables.get_mut(name).expect("the table exists");
         *table = Arc::new(TableInfo { status, ..(**table).clone() });
+    }
+
+    /// Makes a write at once, unless its token tells that it took place.
+    fn apply(
+        &self,
+        table: &TableInfo,
+        key: Key,
+        op: WriteOp,
+        token: Option<Token>,
+    ) -> Result<WriteResponse, RouteError> {
+        let mut state = self.0.lock().unwrap();
+        let name = token.map(|token| (token.session, token.number));
+        if let Some(kept) = name.and_then(|name| state.answered.get(&name)) {
+            // As a partition: the outcome and the stamp, no images, no number.
+            let outcome = WriteOutcome::Written { old: None };
+            return Ok(WriteResponse { outcome, stamp: Some(*kept), seq: 0 });
+        }
+        let row = (table.id, table.schema.row_key(&table.secret, &key).expect("checked before"));
+        let old = state.rows.get(&row).cloned();
+        let (new, condition, return_old, return_on_failure) = match op {
+            WriteOp::Put { item, condition, return_old, return_on_failure } => {
+                (Some(item), condition, return_old, return_on_failure)
+            }
+            WriteOp::Delete { condition, return_old, return_on_failure } => {
+                (None, condition, return_old, return_on_failure)
+            }
+            other => panic!("the router never sends {other:?}"),
+        };
+        if !holds(condition.as_ref(), old.as_ref().map(|(item, _)| item)) {
+            let item = old.filter(|_| return_on_failure).map(|(item, _)| item);
+            let outcome = WriteOutcome::ConditionFailed { item };
+            return Ok(WriteResponse { outcome, stamp: None, seq: 0 });
+        }
+        state.seq += 1;
+        state.writes += 1;
+        let seq = state.seq;
+        let stamp = Stamp { hlc: Hlc(seq << 16), region: RegionId(0), seq };
+        match new {
+            Some(item) => state.rows.insert(row, (item, stamp)),
+            None => state.rows.remove(&row),
+        };
+        state.answered.extend(name.map(|name| (name, stamp)));
+        let old = old.filter(|_| return_old).map(|(item, _)| item);
+        Ok(WriteResponse { outcome: WriteOutcome::Written { old }, stamp: Some(stamp), seq })
     }
 
     async fn trouble(&self, deadline: Instant) -> Result<(), RouteError> {
@@ -176,39 +237,12 @@ impl Region for Fake {
         deadline: Instant,
     ) -> Result<WriteResponse, RouteError> {
         self.trouble(deadline).await?;
-        let mut state = self.0.lock().unwrap();
-        let name = token.map(|token| (token.session, token.number));
-        if let Some(kept) = name.and_then(|name| state.answered.get(&name)) {
-            // As a partition: the outcome and the stamp, no images, no number.
-            let outcome = WriteOutcome::Written { old: None };
-            return Ok(WriteResponse { outcome, stamp: Some(*kept), seq: 0 });
+        let response = self.apply(table, key, op, token)?;
+        let mute = self.0.lock().unwrap().mute;
+        if mute {
+            std::future::pending::<()>().await;
         }
-        let row = (table.id, table.schema.row_key(&table.secret, &key).expect("checked before"));
-        let old = state.rows.get(&row).cloned();
-        let (new, condition, return_old, return_on_failure) = match op {
-            WriteOp::Put { item, condition, return_old, return_on_failure } => {
-                (Some(item), condition, return_old, return_on_failure)
-            }
-            WriteOp::Delete { condition, return_old, return_on_failure } => {
-                (None, condition, return_old, return_on_failure)
-            }
-            other => panic!("the router never sends {other:?}"),
-        };
-        if !holds(condition.as_ref(), old.as_ref().map(|(item, _)| item)) {
-            let item = old.filter(|_| return_on_failure).map(|(item, _)| item);
-            let outcome = WriteOutcome::ConditionFailed { item };
-            return Ok(WriteResponse { outcome, stamp: None, seq: 0 });
-        }
-        state.seq += 1;
-        let seq = state.seq;
-        let stamp = Stamp { hlc: Hlc(seq << 16), region: RegionId(0), seq };
-        match new {
-            Some(item) => state.rows.insert(row, (item, stamp)),
-            None => state.rows.remove(&row),
-        };
-        state.answered.extend(name.map(|name| (name, stamp)));
-        let old = old.filter(|_| return_old).map(|(item, _)| item);
-        Ok(WriteResponse { outcome: WriteOutcome::Written { old }, stamp: Some(stamp), seq })
+        Ok(response)
     }
 
     async fn read(
@@ -220,8 +254,9 @@ impl Region for Fake {
     ) -> Result<ReadResponse, RouteError> {
         self.trouble(deadline).await?;
         let row = (table.id, table.schema.row_key(&table.secret, key).expect("checked before"));
-        let found = self.0.lock().unwrap().rows.get(&row).cloned();
-        let (item, stamp) = found.unzip();
+        let mut state = self.0.lock().unwrap();
+        state.reads += 1;
+        let (item, stamp) = state.rows.get(&row).cloned().unzip();
         Ok(ReadResponse { item, stamp })
     }
 

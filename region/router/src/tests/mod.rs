@@ -6,6 +6,7 @@ mod hostile;
 mod items;
 mod limits;
 mod services;
+mod session;
 
 use std::sync::Arc;
 
