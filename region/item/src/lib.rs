@@ -17,7 +17,8 @@
 //! - [`key`]: key schemas, row keys, ranges of them
 //! - [`table`]: names of tables, what a stream shows
 //! - [`capacity`]: request units
-//! - [`condition`], [`update`], [`projection`]: expressions; [`legacy`]: what came before them
+//! - [`condition`], [`update`], [`projection`]: expressions; [`legacy`]: what came before them;
+//!   [`partiql`]: statements
 //! - [`stamp`]: versions and the hybrid logical clock
 //! - [`change`]: the change record, canonical bytes and chain
 //! - [`json`]: attribute-value JSON and plain JSON
@@ -36,6 +37,7 @@ pub mod key;
 pub mod legacy;
 pub mod limits;
 pub mod number;
+pub mod partiql;
 pub mod projection;
 pub mod stamp;
 pub mod table;

@@ -21,6 +21,8 @@ pub const NUMBER_EXPONENT_MIN: i32 = -130;
 pub const NUMBER_EXPONENT_MAX: i32 = 125;
 /// Any expression's text (quotas).
 pub const EXPRESSION_BYTES: usize = 4 * 1024;
+/// A PartiQL statement's text (API, ExecuteStatement).
+pub const STATEMENT_BYTES: usize = 8_192;
 /// Operators and functions in one expression (quotas).
 pub const EXPRESSION_OPERATORS: usize = 300;
 /// Operands of `IN` (API, condition expressions).

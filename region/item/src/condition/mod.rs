@@ -6,6 +6,7 @@
 //! Always true: text, operators, depth and operands are bounded before anything recurses; names and
 //! values that are not used, or not defined, are errors, as in DynamoDB.
 
+pub(crate) mod build;
 mod evaluate;
 mod key_condition;
 mod parser;

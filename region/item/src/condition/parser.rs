@@ -2,14 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use super::evaluate::size;
-use super::{Comparator, Condition, ExpressionError, ExpressionKind, Operand, Substitutions};
+use super::build::{self, Built, FUNCTIONS, comparator};
+use super::{Condition, ExpressionError, ExpressionKind, Operand, Substitutions};
 use crate::expression::cursor::{Kind, Parsed, Token};
 use crate::expression::{Cursor, Flaw, Path};
-use crate::limits::IN_OPERANDS;
 use crate::value::Value;
 
 /// A condition with its own names and values, all of which must be used.
@@ -43,9 +39,6 @@ struct Parser<'a, 's, 'v> {
     group: Option<(usize, usize)>,
 }
 
-/// Functions that are conditions. `size` is an operand.
-const FUNCTIONS: [&str; 5] =
-    ["attribute_exists", "attribute_not_exists", "attribute_type", "begins_with", "contains"];
 /// Functions of update expressions only.
 const UPDATE_FUNCTIONS: [&str; 2] = ["if_not_exists", "list_append"];
 
@@ -101,9 +94,7 @@ impl Parser<'_, '_, '_> {
     /// Whether the parenthesis ahead encloses one operand, as in `(a) = :v`, and not a condition.
     fn operand_in_parentheses(&self) -> bool {
         let next = self.cursor.after_parentheses();
-        comparator(next).is_some()
-            || matches!(next.text, "." | "[")
-            || ["BETWEEN", "IN"].iter().any(|word| next.text.eq_ignore_ascii_case(word))
+        is_compared(next) || matches!(next.text, "." | "[")
     }
 
     fn predicate(&mut self) -> Parsed<Condition> {
@@ -117,17 +108,20 @@ impl Parser<'_, '_, '_> {
         if self.cursor.keyword("IN") {
             return self.in_list(left);
         }
-        let token = self.cursor.peek();
-        let Some(comparator) = comparator(token) else { return Err(self.cursor.syntax()) };
+        let symbol = self.cursor.peek().text;
+        let Some(comparator) = comparator(symbol) else { return Err(self.cursor.syntax()) };
         self.cursor.operator()?;
         self.cursor.next();
         let right = self.operand()?;
-        self.check_distinct(token.text, &left, &right);
-        if !matches!(comparator, Comparator::Eq | Comparator::Ne) {
-            self.check_ordered(token.text, &left);
-            self.check_ordered(token.text, &right);
-        }
-        Ok(Condition::Compare(left, comparator, right))
+        Ok(self.checked(build::compare(symbol, comparator, left, right)))
+    }
+
+    /// The condition; where there is a mistake in it, one that is never used.
+    fn checked(&mut self, built: Built<Condition>) -> Condition {
+        built.unwrap_or_else(|(flaw, reason)| {
+            self.cursor.flaw(flaw, reason);
+            Condition::Exists(Path(Vec::new()))
+        })
     }
 
     fn between(&mut self, value: Operand) -> Parsed<Condition> {
@@ -137,73 +131,14 @@ impl Parser<'_, '_, '_> {
             return Err(self.cursor.syntax());
         }
         let high = self.operand()?;
-        for operand in [&value, &low, &high] {
-            self.check_ordered("BETWEEN", operand);
-        }
-        if let (Operand::Value(low), Operand::Value(high)) = (&low, &high) {
-            self.check_between(low, high);
-        }
-        Ok(Condition::Between(value, low, high))
+        Ok(self.checked(build::between(value, low, high)))
     }
 
     fn in_list(&mut self, value: Operand) -> Parsed<Condition> {
         self.cursor.operator()?;
         self.cursor.expect("(")?;
-        let mut list = vec![self.operand()?];
-        while self.cursor.symbol(",") {
-            list.push(self.operand()?);
-        }
-        self.cursor.expect(")")?;
-        if list.len() > IN_OPERANDS {
-            return Err(self.cursor.invalid(format!(
-                "The IN operator is provided with too many operands; number of operands: {}",
-                list.len()
-            )));
-        }
-        Ok(Condition::In(value, list))
-    }
-
-    /// An operand in the place where something is ordered: text, number or binary, where it is known.
-    fn check_ordered(&mut self, operator: &str, operand: &Operand) {
-        match operand {
-            Operand::Value(Value::S(_) | Value::N(_) | Value::B(_)) => {}
-            Operand::Path(_) | Operand::Size(_) => {}
-            Operand::Value(value) => self.cursor.wrong_type(operator, value.type_name()),
-        }
-    }
-
-    /// An attribute is not compared with itself.
-    fn check_distinct(&mut self, operator: &str, a: &Operand, b: &Operand) {
-        if let (Operand::Path(a), Operand::Path(b)) = (a, b)
-            && a == b
-        {
-            self.cursor.flaw(
-                Flaw::SameOperands,
-                format!(
-                    "The first operand must be distinct from the remaining operands for this operator \
-                     or function; operator: {operator}, first operand: {a}"
-                ),
-            );
-        }
-    }
-
-    fn check_between(&mut self, low: &Value, high: &Value) {
-        let problem = if low.type_name() != high.type_name() {
-            "same data type for lower and upper bounds"
-        } else if low > high {
-            "upper bound to be greater than or equal to lower bound"
-        } else {
-            return;
-        };
-        self.cursor.flaw(
-            Flaw::OperandType,
-            format!(
-                "The BETWEEN operator requires {problem}; lower bound operand: AttributeValue: {}, \
-                 upper bound operand: AttributeValue: {}",
-                shown(low),
-                shown(high)
-            ),
-        );
+        let list = self.operands()?;
+        Ok(self.checked(build::in_list(value, list)))
     }
 
     /// A condition that is a function; `size` is an operand and not one.
@@ -217,9 +152,7 @@ impl Parser<'_, '_, '_> {
         }
         let condition = self.call(name)?;
         // What is compared is an operand, and this function cannot be one.
-        let next = self.cursor.peek();
-        if comparator(next).is_some() || ["BETWEEN", "IN"].iter().any(|w| self.cursor.is_keyword(w))
-        {
+        if is_compared(self.cursor.peek()) {
             self.cursor.misused_function(name);
             self.rest_of_comparison()?;
         }
@@ -228,15 +161,10 @@ impl Parser<'_, '_, '_> {
 
     /// `size(path)` is an operand; as a condition of its own it is misused.
     fn size_alone(&mut self) -> Parsed<Option<Condition>> {
-        let compared = {
-            let at = self.cursor.at;
-            self.cursor.at += 1;
-            let next = self.cursor.after_parentheses();
-            self.cursor.at = at;
-            comparator(next).is_some()
-                || ["BETWEEN", "IN"].iter().any(|word| next.text.eq_ignore_ascii_case(word))
-        };
-        if compared {
+        self.cursor.at += 1;
+        let next = self.cursor.after_parentheses();
+        self.cursor.at -= 1;
+        if is_compared(next) {
             return Ok(None);
         }
         let operand = self.operand()?;
@@ -258,83 +186,19 @@ impl Parser<'_, '_, '_> {
         Ok(())
     }
 
-    /// A function other than `size`, known or not. What is wrong with it becomes a flaw, and the condition
-    /// that comes back then is never used.
+    /// A function other than `size`, known or not.
     fn call(&mut self, name: &str) -> Parsed<Condition> {
         self.cursor.operator()?;
         self.cursor.at += 2;
         let operands = self.operands()?;
-        let count = operands.len();
-        let mut operands = operands.into_iter();
-        let (first, second) = (operands.next(), operands.next());
-        let wanted = if name.ends_with("exists") { 1 } else { 2 };
-        if UPDATE_FUNCTIONS.contains(&name) {
-            self.cursor.flaw(
-                Flaw::UnknownFunction,
-                format!("The function is not allowed in a condition expression; function: {name}"),
-            );
+        let unknown = if UPDATE_FUNCTIONS.contains(&name) {
+            format!("The function is not allowed in a condition expression; function: {name}")
         } else if !FUNCTIONS.contains(&name) {
-            self.cursor
-                .flaw(Flaw::UnknownFunction, format!("Invalid function name; function: {name}"));
-        } else if count != wanted {
-            self.cursor.wrong_count(name, count);
+            format!("Invalid function name; function: {name}")
         } else {
-            return Ok(self.build(name, first, second));
-        }
-        Ok(Condition::Exists(Path(Vec::new())))
-    }
-
-    fn build(&mut self, name: &str, first: Option<Operand>, second: Option<Operand>) -> Condition {
-        if let (Some(a), Some(b)) = (&first, &second) {
-            self.check_distinct(name, a, b);
-        }
-        match (name, first, second) {
-            ("attribute_exists", Some(Operand::Path(path)), None) => Condition::Exists(path),
-            ("attribute_not_exists", Some(Operand::Path(path)), None) => Condition::NotExists(path),
-            ("attribute_type", Some(Operand::Path(path)), Some(kind)) => {
-                Condition::TypeIs(path, self.type_name_of(kind))
-            }
-            ("begins_with", Some(a), Some(b)) => {
-                for operand in [&a, &b] {
-                    match operand {
-                        Operand::Value(Value::S(_) | Value::B(_)) | Operand::Path(_) => {}
-                        Operand::Value(value) => self.cursor.wrong_type(name, value.type_name()),
-                        Operand::Size(_) => self.cursor.wrong_type(name, "N"),
-                    }
-                }
-                Condition::BeginsWith(a, b)
-            }
-            ("contains", Some(a), Some(b)) => Condition::Contains(a, b),
-            _ => {
-                self.cursor.needs_path(name);
-                Condition::Exists(Path(Vec::new()))
-            }
-        }
-    }
-
-    /// The second operand of `attribute_type`.
-    fn type_name_of(&mut self, operand: Operand) -> String {
-        const TYPES: [&str; 10] = ["S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"];
-        match operand {
-            Operand::Value(Value::S(kind)) => {
-                if !TYPES.contains(&kind.as_str()) {
-                    self.cursor.flaw(
-                        Flaw::OperandType,
-                        format!(
-                            "Invalid attribute type name found; type: {kind}, \
-                             valid types: {{B,NULL,SS,BOOL,L,BS,N,NS,S,M}}"
-                        ),
-                    );
-                }
-                return kind;
-            }
-            Operand::Value(value) => self.cursor.wrong_type("attribute_type", value.type_name()),
-            Operand::Size(_) => self.cursor.wrong_type("attribute_type", "N"),
-            Operand::Path(_) => {
-                self.cursor.wrong_type("attribute_type", "{NS,SS,L,BS,N,M,B,BOOL,NULL,S}");
-            }
-        }
-        String::new()
+            return Ok(self.checked(build::call(name, operands)));
+        };
+        Ok(self.checked(Err((Flaw::UnknownFunction, unknown))))
     }
 
     fn operand(&mut self) -> Parsed<Operand> {
@@ -380,42 +244,15 @@ impl Parser<'_, '_, '_> {
         self.cursor.operator()?;
         self.cursor.at += 2;
         let operands = self.operands()?;
-        match <[Operand; 1]>::try_from(operands) {
-            Err(operands) => self.cursor.wrong_count("size", operands.len()),
-            Ok([Operand::Path(path)]) => return Ok(Operand::Size(path)),
-            Ok([Operand::Value(value)]) => match value {
-                Value::N(_) | Value::Bool(_) | Value::Null => {
-                    self.cursor.wrong_type("size", value.type_name());
-                }
-                // The size of a literal is a literal.
-                _ => return Ok(Operand::Value(size(&value).unwrap_or(Value::Null))),
-            },
-            Ok([Operand::Size(_)]) => self.cursor.misused_function("size"),
-        }
-        Ok(Operand::Value(Value::Null))
+        Ok(build::size_of(operands).unwrap_or_else(|(flaw, reason)| {
+            self.cursor.flaw(flaw, reason);
+            Operand::Value(Value::Null)
+        }))
     }
 }
 
-fn comparator(token: Token<'_>) -> Option<Comparator> {
-    Some(match token.text {
-        "=" => Comparator::Eq,
-        "<>" => Comparator::Ne,
-        "<" => Comparator::Lt,
-        "<=" => Comparator::Le,
-        ">" => Comparator::Gt,
-        ">=" => Comparator::Ge,
-        _ => return None,
-    })
-}
-
-/// A bound as DynamoDB shows it, cut where it is long.
-fn shown(value: &Value) -> String {
-    let content = match value {
-        Value::S(text) => text.clone(),
-        Value::N(number) => number.to_string(),
-        Value::B(bytes) => STANDARD.encode(bytes),
-        _ => "..".to_owned(),
-    };
-    let content: String = content.chars().take(200).collect();
-    format!("{{{}:{content}}}", value.type_name())
+/// Whether what stands before the token is compared with something.
+fn is_compared(token: Token<'_>) -> bool {
+    comparator(token.text).is_some()
+        || ["BETWEEN", "IN"].iter().any(|word| token.text.eq_ignore_ascii_case(word))
 }

@@ -58,10 +58,6 @@ impl<'a, 's, 'v> Cursor<'a, 's, 'v> {
         }
     }
 
-    pub(crate) fn invalid(&self, reason: impl Into<String>) -> ExpressionError {
-        self.lexer.invalid(reason)
-    }
-
     pub(crate) fn peek(&self) -> Token<'a> {
         self.lexer.tokens[self.at]
     }
@@ -292,29 +288,37 @@ impl<'a, 's, 'v> Cursor<'a, 's, 'v> {
     /// No two of the paths lead to or into one another, and none takes for a list what another takes for a
     /// map. Both are found in the order of the text.
     pub(crate) fn check_paths<'p>(&mut self, paths: impl Iterator<Item = &'p Path>) {
-        let mut before: Vec<&Path> = Vec::new();
-        for path in paths {
-            for earlier in &before {
-                let mut steps = earlier.0.iter().zip(&path.0);
-                let (flaw, verb) = match steps.find(|(a, b)| a != b) {
-                    None => (Flaw::PathOverlap, "overlap"),
-                    Some((Step::Index(_), Step::Attribute(_)))
-                    | Some((Step::Attribute(_), Step::Index(_))) => {
-                        (Flaw::PathConflict, "conflict")
-                    }
-                    Some(_) => continue,
-                };
-                self.flaw(
-                    flaw,
-                    format!(
-                        "Two document paths {verb} with each other; must remove or rewrite one of these \
-                         paths; path one: {earlier}, path two: {path}"
-                    ),
-                );
-            }
-            before.push(path);
+        if let Some((flaw, reason)) = path_clash(paths) {
+            self.flaw(flaw, reason);
         }
     }
+}
+
+/// The first two paths that overlap, or, where none do, that conflict.
+pub(crate) fn path_clash<'p>(paths: impl Iterator<Item = &'p Path>) -> Option<(Flaw, String)> {
+    let (mut before, mut conflict): (Vec<&Path>, _) = (Vec::new(), None);
+    for path in paths {
+        for earlier in &before {
+            let mut steps = earlier.0.iter().zip(&path.0);
+            let text = |verb: &str| {
+                format!(
+                    "Two document paths {verb} with each other; must remove or rewrite one of these \
+                     paths; path one: {earlier}, path two: {path}"
+                )
+            };
+            match steps.find(|(a, b)| a != b) {
+                None => return Some((Flaw::PathOverlap, text("overlap"))),
+                Some(
+                    (Step::Index(_), Step::Attribute(_)) | (Step::Attribute(_), Step::Index(_)),
+                ) => {
+                    conflict.get_or_insert_with(|| (Flaw::PathConflict, text("conflict")));
+                }
+                Some(_) => {}
+            }
+        }
+        before.push(path);
+    }
+    conflict
 }
 
 /// For each token that opens a parenthesis the place of the one that closes it.

@@ -16,7 +16,7 @@ use std::fmt;
 
 use crate::limits::SUBSTITUTION_BYTES;
 
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, path_clash};
 pub(crate) use flaw::Flaw;
 pub(crate) use path::PathTree;
 pub use path::{Path, Step};
