@@ -20,6 +20,8 @@ pub enum Principal {
     Loopback,
     /// A client certificate that our authority signed, with its subject's common name.
     Client(Arc<str>),
+    /// A request signed with the secret of this access key.
+    AccessKey(Arc<str>),
     /// A node's certificate: good on the node port, good for nothing here.
     Node,
     /// None of these.
@@ -31,6 +33,7 @@ impl std::fmt::Display for Principal {
         match self {
             Principal::Loopback => f.write_str("loopback"),
             Principal::Client(name) => write!(f, "client certificate {name:?}"),
+            Principal::AccessKey(key) => write!(f, "access key {key:?}"),
             Principal::Node => f.write_str("node certificate"),
             Principal::Unknown => f.write_str("nobody"),
         }
@@ -105,7 +108,7 @@ fn rule(principal: &Principal, kind: Kind, resource: Resource<'_>) -> Option<Ver
         _ => return None,
     };
     match principal {
-        Principal::Loopback | Principal::Client(_) => Some(everybody),
+        Principal::Loopback | Principal::Client(_) | Principal::AccessKey(_) => Some(everybody),
         Principal::Node | Principal::Unknown => Some(Verdict::Deny),
     }
 }

@@ -81,7 +81,7 @@ impl Failure {
 
     /// Writes it down where a person looks who was given the request's id. ERROR means that somebody
     /// must look; what a retry or the caller mends is for the curious.
-    fn log(&self, request_id: &str) {
+    pub(crate) fn log(&self, request_id: &str) {
         let (reason, message) = (self.reason, &*self.message);
         let cause = self.cause.as_deref().unwrap_or_default();
         match self.reason {

@@ -16,6 +16,7 @@
 pub mod arn;
 pub mod authorize;
 mod door;
+pub mod dynamodb;
 pub mod errors;
 mod execute;
 pub mod failure;

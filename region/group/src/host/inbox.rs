@@ -70,7 +70,6 @@ pub(crate) enum Cmd {
         result: Result<Box<Pulled>, String>,
     },
     HandOverAll,
-    SetDrained(bool),
     Stop,
 }
 

@@ -24,8 +24,7 @@ use super::shared::{Pin, Shared};
 use super::skew::Skew;
 use super::{GroupSpec, Inner, snapshot};
 use crate::core::frame::{self, Frame, PeerBody, PeerMessage};
-use crate::core::{Answer, CoreSettings, Event, Fitness, GroupCore, Note, Now, Output};
-use crate::core::{Restored, Standing, Submit};
+use crate::core::{Answer, CoreSettings, Event, GroupCore, Note, Now, Output, Restored, Submit};
 use crate::core::{Ticket, first_conf};
 use crate::error::{GroupError, HostError};
 use crate::metrics;
@@ -67,10 +66,7 @@ pub(super) struct Loop {
     pub(super) skew: Skew,
     pub(super) ahead: Vec<NodeId>,
     pub(super) disk_full: bool,
-    pub(super) fitness: Fitness,
-    pub(super) standing: Arc<Standing>,
-    /// When the next beat is due.
-    pub(super) beat_due_ms: u64,
+    pub(super) draining: bool,
 }
 
 pub(super) struct Created {
@@ -95,9 +91,7 @@ impl Loop {
             skew: Skew::default(),
             ahead: Vec::new(),
             disk_full: false,
-            fitness: Fitness::default(),
-            standing: Arc::default(),
-            beat_due_ms: 0,
+            draining: false,
         }
     }
 
@@ -175,7 +169,6 @@ impl Loop {
             if now.mono_ms >= beat_at {
                 beat_at = now.mono_ms + beat_ms;
                 self.beat(now);
-                self.beat_due_ms = beat_at;
             }
             if now.mono_ms >= scan_at {
                 scan_at = now.mono_ms + SCAN_MS;
@@ -205,13 +198,10 @@ impl Loop {
             }
             Cmd::Pulled { group, result } => self.on_pulled(now, group, result),
             Cmd::HandOverAll => {
-                self.fitness.leave();
-                self.judge(now);
-                // What no fit node can take goes to whoever lives.
+                self.draining = true;
                 let led: Vec<GroupId> = self.replicas.keys().copied().collect();
                 led.into_iter().for_each(|group| self.step(now, group, Event::HandOver));
             }
-            Cmd::SetDrained(drained) => self.fitness.set_drained(drained),
             Cmd::Stop => return false,
         }
         true
@@ -229,10 +219,6 @@ impl Loop {
     }
 
     fn on_frame(&mut self, now: Now, from: NodeId, frame: Frame) {
-        self.fitness.heard(from, now.mono_ms);
-        if let Some(health) = frame.health {
-            self.fitness.told(from, now.mono_ms, health);
-        }
         self.skew.sample(from, now.mono_ms, frame.heard_ms, frame.wall_ms);
         for PeerMessage { group, body } in frame.messages {
             self.step(now, group, Event::Message { from, body });
@@ -263,7 +249,6 @@ impl Loop {
     // ---- time -----------------------------------------------------------------------------
 
     fn beat(&mut self, now: Now) {
-        self.judge(now);
         let bound = self.settings.max_clock_skew_ms;
         let ahead = self.skew.behind(now.mono_ms, bound);
         if ahead != self.ahead {
@@ -413,15 +398,13 @@ impl Loop {
             *bytes += 32;
             messages.push(message);
             if *bytes >= FRAME_BYTES {
-                let frame = frame::encode(now.wall_ms, self.skew.heard(to), None, messages);
-                self.inner.net.send(to, frame);
+                self.inner.net.send(to, frame::encode(now.wall_ms, self.skew.heard(to), messages));
                 (*bytes, *messages) = (0, Vec::new());
             }
         }
         for (to, (_, messages)) in peers {
             if !messages.is_empty() {
-                let frame = frame::encode(now.wall_ms, self.skew.heard(to), None, &messages);
-                self.inner.net.send(to, frame);
+                self.inner.net.send(to, frame::encode(now.wall_ms, self.skew.heard(to), &messages));
             }
         }
     }
@@ -462,10 +445,6 @@ impl Loop {
                 Note::SnapshotWanted { leader, term } => {
                     let generation = replica.generation + 1;
                     snapshot::pull(&self.inner, group, generation, leader, term);
-                }
-                Note::GivenAway { to, reason } => {
-                    metrics::given_away(reason);
-                    tracing::info!(%group, %to, ?reason, "leadership is given away");
                 }
                 Note::Campaign => metrics::ELECTIONS.inc(),
                 Note::Conflict { from, to } => metrics::conflict(from, to),

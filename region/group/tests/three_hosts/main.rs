@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod cluster;
-mod drained;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -19,8 +19,6 @@ pub(crate) enum Flaw {
     UndefinedValue,
     PathOverlap,
     PathConflict,
-    /// What ADD or DELETE is given.
-    ActionOperand,
     OperandCount,
     SameOperands,
     OperandType,
@@ -44,8 +42,7 @@ pub(super) fn rank(kind: ExpressionKind, flaw: Flaw, predicate: u32) -> Rank {
                 UndefinedValue => 6,
                 PathOverlap => 7,
                 PathConflict => 8,
-                ActionOperand => 9,
-                OperandCount | OperandType | SameOperands => 10,
+                OperandCount | OperandType | SameOperands => 9,
             };
             (place, 0, 0)
         }
@@ -58,9 +55,7 @@ pub(super) fn rank(kind: ExpressionKind, flaw: Flaw, predicate: u32) -> Rank {
                 UndefinedName | UndefinedValue => (4, predicate, 0),
                 OperandCount => (4, predicate, 1),
                 SameOperands => (4, predicate, 2),
-                RepeatedSection | PathOverlap | PathConflict | ActionOperand | OperandType => {
-                    (4, predicate, 3)
-                }
+                RepeatedSection | PathOverlap | PathConflict | OperandType => (4, predicate, 3),
             }
         }
     }

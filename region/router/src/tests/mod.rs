@@ -1,6 +1,7 @@
 //! The router through its own port: a real gRPC server over a region in memory, and the real client.
 
 mod bad_requests;
+mod dynamodb;
 mod fake;
 mod hostile;
 mod items;
