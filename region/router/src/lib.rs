@@ -11,7 +11,7 @@
 //! know are skipped by protobuf before anything here could see them.
 //!
 //! To read in this order: [`operation`], [`arn`], [`iterator`], [`authorize`], `door`, `wire`, `execute`, `region`,
-//! [`errors`], [`failure`], `server`, [`settings`], `metrics`.
+//! [`errors`], [`failure`], `incoming`, `server`, [`settings`], `metrics`.
 
 pub mod arn;
 pub mod authorize;
@@ -21,6 +21,7 @@ pub mod errors;
 mod execute;
 pub mod failure;
 mod figures;
+mod incoming;
 pub mod iterator;
 mod metrics;
 pub mod operation;

@@ -20,6 +20,15 @@ pub(crate) enum Rejection {
     InFlight,
 }
 
+/// Why a connection was closed from this side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Closed {
+    /// There were as many as there may be.
+    Full,
+    /// It did not say its first word in time.
+    Silent,
+}
+
 /// What a code says about whose fault it was.
 #[derive(Debug, Clone, Copy)]
 enum Class {
@@ -111,6 +120,28 @@ pub(crate) static IN_FLIGHT: LazyLock<IntGauge> = LazyLock::new(|| {
         .expect("the metric is registered once")
 });
 
+/// Connections to the gRPC listener.
+pub(crate) static CONNECTIONS: LazyLock<IntGauge> = LazyLock::new(|| {
+    register_int_gauge!("tombolo_router_connections", "Connections to the gRPC listener.")
+        .expect("the metric is registered once")
+});
+
+static CLOSED: LazyLock<[IntCounter; 2]> = LazyLock::new(|| {
+    let all = register_int_counter_vec!(
+        "tombolo_router_connections_closed_total",
+        "Connections that were closed from this side before they asked anything, by reason: full \
+         (as many as there may be), silent (no first word in time).",
+        &["reason"]
+    )
+    .expect("the metric is registered once");
+    ["full", "silent"].map(|reason| all.with_label_values(&[reason]))
+});
+
+/// Counts a connection that was closed from this side.
+pub(crate) fn closed(why: Closed) {
+    CLOSED[why as usize].inc();
+}
+
 static IN_FLIGHT_REJECTIONS: LazyLock<IntCounter> =
     LazyLock::new(|| REJECTED.with_label_values(&["in_flight"]));
 
@@ -139,6 +170,8 @@ pub(crate) fn rejected(rejection: Rejection) {
 pub(crate) fn register() {
     LazyLock::force(&KINDS);
     LazyLock::force(&IN_FLIGHT);
+    LazyLock::force(&CONNECTIONS);
+    LazyLock::force(&CLOSED);
     LazyLock::force(&IN_FLIGHT_REJECTIONS);
 }
 

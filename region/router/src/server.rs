@@ -1,7 +1,8 @@
 //! The listener: binds, speaks HTTP/2 with limits, hands requests to the door, stops in good order.
 //!
 //! Always true: plain text is served on loopback only; with TLS every client presents a certificate
-//! of our authority; `TCP_NODELAY` is set on every connection.
+//! of our authority; `TCP_NODELAY` is set on every connection; connections are bounded, and those
+//! that do not get going are closed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 use crate::door::DoorLayer;
 use crate::execute::Executor;
 use crate::figures::Figures;
+use crate::incoming::Incoming;
 use crate::metrics;
 use crate::operations::Operations;
 use crate::region::{Live, Region};
@@ -152,10 +154,12 @@ impl Router {
             let config = ServerTlsConfig::new()
                 .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem))
                 .client_ca_root(Certificate::from_pem(&tls.client_ca_pem))
-                .client_auth_optional(false);
+                .client_auth_optional(false)
+                .timeout(settings.handshake_limit);
             server = server.tls_config(config).map_err(|error| RouterError::Tls(address, error))?;
         }
 
+        let incoming = Incoming::new(incoming, settings.max_connections, settings.handshake_limit);
         // Two ways to an end: everything under way has finished, or the grace has passed.
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = server

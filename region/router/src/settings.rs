@@ -21,6 +21,10 @@ pub struct RouterSettings {
     pub listen: SocketAddr,
     /// Certificates. With them, every client must present one.
     pub tls: Option<RouterTls>,
+    /// Connections at once; the next one is closed.
+    pub max_connections: usize,
+    /// How long a connection may take for its TLS handshake, and for its first bytes.
+    pub handshake_limit: Duration,
     /// Requests under way at once; the next one is turned away with ThrottlingException.
     pub max_in_flight: usize,
     /// Requests under way at once on one connection; the next ones wait in HTTP/2.
@@ -39,6 +43,8 @@ impl RouterSettings {
         Self {
             listen,
             tls: None,
+            max_connections: 4096,
+            handshake_limit: Duration::from_secs(10),
             max_in_flight: 4096,
             max_streams_per_connection: 1024,
             max_message_bytes: 16 << 20,

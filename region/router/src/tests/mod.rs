@@ -3,6 +3,7 @@
 mod bad_requests;
 mod dynamodb;
 mod fake;
+mod half_open;
 mod hostile;
 mod items;
 mod limits;

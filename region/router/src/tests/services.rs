@@ -138,7 +138,11 @@ fn plain_text_beyond_loopback_is_refused_with_what_to_do() {
 }
 
 /// A certificate signed by an authority: certificate and key, PEM.
-fn signed(issuer: &Issuer<'_, KeyPair>, names: &[&str], common_name: &str) -> (String, String) {
+pub(super) fn signed(
+    issuer: &Issuer<'_, KeyPair>,
+    names: &[&str],
+    common_name: &str,
+) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
     let mut params = CertificateParams::new(names).unwrap();
