@@ -461,5 +461,45 @@ mod tests {
         fn any_text_is_a_number_or_an_error(text in ".{0,60}") {
             let _ = text.parse::<Number>();
         }
+
+        /// Against whole numbers of a machine: everything scaled by 10^5.
+        #[test]
+        fn sums_agree_with_schoolbook(
+            a in -1_000_000_000_i64..1_000_000_000, b in -1_000_000_000_i64..1_000_000_000,
+            x in 0..10_u32, y in 0..10_u32,
+        ) {
+            let of = |digits: i64, power: u32| {
+                number(&format!("{digits}E{}", i64::from(power) - 5))
+            };
+            let scaled = |digits: i64, power: u32| i128::from(digits) * 10_i128.pow(power);
+            let (a, b, a_scaled, b_scaled) = (of(a, x), of(b, y), scaled(a, x), scaled(b, y));
+            let expected = |sum: i128| Ok(number(&format!("{sum}E-5")));
+            prop_assert_eq!(a.plus(&b), expected(a_scaled + b_scaled));
+            prop_assert_eq!(a.minus(&b), expected(a_scaled - b_scaled));
+        }
+
+        #[test]
+        fn sums_are_exact_or_an_error(a in decimal(), b in decimal()) {
+            let (a, b) = (number(&a), number(&b));
+            prop_assert_eq!(a.plus(&b), b.plus(&a));
+            if let Ok(sum) = a.plus(&b) {
+                prop_assert_eq!(sum.minus(&b), Ok(a));
+            }
+        }
+    }
+
+    /// DynamoDB tells a sum of too many digits as an overflow (Alternator's tests).
+    #[test]
+    fn sums_have_limits() {
+        let plus = |a, b| number(a).plus(&number(b));
+        assert_eq!(plus("9e125", "9e125"), Err(NumberError::Overflow));
+        assert_eq!(plus("1e50", "1"), Err(NumberError::Overflow));
+        assert_eq!(number("1e50").minus(&number("1")), Err(NumberError::Overflow));
+        assert_eq!(plus("1e125", "1e-130"), Err(NumberError::Overflow));
+        assert_eq!(number("1e38").minus(&number("1")), Ok(number(&"9".repeat(38))));
+        assert_eq!(plus("10000000000000000000000", "1"), Ok(number("10000000000000000000001")));
+        assert_eq!(number("1.1e-130").minus(&number("1e-130")), Err(NumberError::Underflow));
+        assert_eq!(plus("5", "-5"), Ok(Number::ZERO));
+        assert_eq!(Number::ZERO.minus(&number("5")), Ok(number("-5")));
     }
 }

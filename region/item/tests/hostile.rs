@@ -2,6 +2,9 @@
 //! bytes damaged, and damaged bytes whose checksum was made right again, so that what is behind the
 //! checksum is reached too.
 //!
+//! The long form is the same with more cases: `PROPTEST_CASES=1000000 cargo test -p tombolo-item --test
+//! hostile`.
+//!
 //! Always true: each answers with a value or an error; none panics, and what they accept is canonical
 //! (it encodes to the bytes that were read), so two different byte strings never mean one thing.
 
@@ -10,12 +13,17 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tombolo_item::codec::crc32c;
-use tombolo_item::condition::{Substitutions, parse, parse_key_condition};
+use tombolo_item::condition::{
+    ExpressionKind, Substitutions, parse, parse_key_condition, parse_key_expression, parse_with,
+};
 use tombolo_item::json::{item_from_json, item_from_plain};
+use tombolo_item::partiql::{Statement, parse_statement};
+use tombolo_item::projection::parse_projection;
+use tombolo_item::update::parse_update;
 use tombolo_item::{
     Cause, ChangeKind, ChangeRecord, Condition, Decoder, GroupId, Hlc, Item, Key, KeyAttribute,
-    KeySchema, KeyType, Number, RegionId, RowKey, Shard, SliceDecoder, Stamp, TableId, TableName,
-    Value,
+    KeySchema, KeyType, LocalIndex, Number, Projection, RegionId, RowKey, Shard, SliceDecoder,
+    Stamp, TableId, TableName, Update, Value,
 };
 
 fn bytes(len: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -177,6 +185,18 @@ fn expression() -> impl Strategy<Value = String> {
         "attribute_exists(",
         "BETWEEN",
         "IN",
+        "SET",
+        "remove",
+        "ADD",
+        "DELETE",
+        "+",
+        "-",
+        "list_append(",
+        "if_not_exists(",
+        "a[0]",
+        "a[7]",
+        ":set",
+        ":list",
         "status",
         "99999999999",
         "\u{e9}",
@@ -190,8 +210,94 @@ fn expression() -> impl Strategy<Value = String> {
 fn placeholders() -> (BTreeMap<String, String>, BTreeMap<String, Value>) {
     let names = [("#n".to_owned(), "n".to_owned())].into();
     let five = "5".parse().expect("a number");
-    let values = [(":v".to_owned(), Value::S("x".into())), (":n".to_owned(), Value::N(five))];
-    (names, values.into())
+    let values = [
+        (":v", Value::S("x".into())),
+        (":n", Value::N(five)),
+        (":set", Value::Ss(["x".to_owned()].into())),
+        (":list", Value::L(vec![Value::Null])),
+    ];
+    (names, values.map(|(key, value)| (key.to_owned(), value)).into())
+}
+
+/// Text that looks like a statement often enough to get far into the parser.
+fn statement() -> impl Strategy<Value = String> {
+    let words = [
+        "SELECT * FROM t",
+        "SELECT a, b.c[0] FROM \"t\".\"i\"",
+        "WHERE",
+        "pk = 'p'",
+        "AND",
+        "OR",
+        "NOT",
+        "sk = 5",
+        "pk IN ['a', 'b']",
+        "ORDER BY",
+        "pk",
+        "sk",
+        "DESC",
+        "INSERT INTO t VALUE",
+        "{",
+        "}",
+        "'a':",
+        "?",
+        ",",
+        "[",
+        "]",
+        "<<",
+        ">>",
+        "'x'",
+        "1.5e3",
+        "-",
+        "null",
+        "true",
+        "UPDATE t",
+        "SET",
+        "REMOVE",
+        "a = ",
+        "a[1]",
+        "FROM t",
+        "list_append(",
+        "set_add(a,",
+        "if_not_exists(",
+        "(",
+        ")",
+        "DELETE FROM t",
+        "RETURNING ALL OLD *",
+        "IS",
+        "MISSING",
+        "EXISTS(SELECT * FROM t",
+        "begins_with(",
+        "size(",
+        "-- c\n",
+        "/* c */",
+        ";",
+        "\"",
+        "'",
+        "#",
+        "\u{e9}",
+        "1e99999999999",
+        "=",
+        "<>",
+        "BETWEEN",
+    ];
+    proptest::collection::vec(prop::sample::select(words.to_vec()), 0..24)
+        .prop_map(|words| words.join(" "))
+}
+
+/// An update from text, if it is one.
+fn update(text: &str) -> Option<Update> {
+    let (names, values) = placeholders();
+    parse_update(text, &mut Substitutions::new(&names, &values)).ok()
+}
+
+fn attributes() -> impl Strategy<Value = Item> {
+    let list = proptest::collection::vec(value(), 0..4).prop_map(Value::L);
+    (item(), proptest::option::of(prop_oneof![value(), list])).prop_map(|(mut item, a)| {
+        if let Some(a) = a {
+            item.insert("a", a);
+        }
+        item
+    })
 }
 
 proptest! {
@@ -277,6 +383,13 @@ proptest! {
         let _ = postcard::from_bytes::<Item>(&bytes);
         let _ = postcard::from_bytes::<Key>(&bytes);
         let _ = postcard::from_bytes::<KeySchema>(&bytes);
+        let _ = postcard::from_bytes::<LocalIndex>(&bytes);
+        if let Ok(update) = postcard::from_bytes::<Update>(&bytes) {
+            let _ = update.apply(&Item::default());
+        }
+        if let Ok(projection) = postcard::from_bytes::<Projection>(&bytes) {
+            let _ = projection.apply(&Item::default());
+        }
     }
 
     #[test]
@@ -301,5 +414,112 @@ proptest! {
             let sent = postcard::to_stdvec(&condition).expect("written");
             prop_assert_eq!(postcard::from_bytes(&sent), Ok(condition));
         }
+    }
+
+    #[test]
+    fn any_expression_is_a_projection_or_an_error(text in expression(), item in attributes()) {
+        let (names, values) = placeholders();
+        let mut substitutions = Substitutions::new(&names, &values);
+        let _ = parse_with(ExpressionKind::Filter, &text, &mut substitutions);
+        if let Ok(key) = parse_key_expression(&text, &mut substitutions) {
+            let _ = key.resolve(&schema());
+        }
+        if let Ok(projection) = parse_projection(&text, &mut substitutions) {
+            let shown = projection.apply(&item);
+            prop_assert!(shown.size() <= item.size());
+            prop_assert!(shown.0.keys().all(|name| item.0.contains_key(name)));
+            let sent = postcard::to_stdvec(&projection).expect("written");
+            prop_assert_eq!(postcard::from_bytes(&sent), Ok(projection));
+        }
+    }
+
+    #[test]
+    fn any_expression_is_an_update_or_an_error(
+        words in expression(), section in prop::sample::select(vec!["SET", "REMOVE", "ADD", "DELETE"]),
+        item in attributes(),
+    ) {
+        for text in [words.clone(), format!("{section} {words}"), format!("SET a[0] = {words}")] {
+            let Some(update) = update(&text) else { continue };
+            if let Ok(after) = update.apply(&item) {
+                prop_assert_eq!(after.validate(), Ok(()));
+                let _ = update.touched(&item, &after);
+            }
+            let sent = postcard::to_stdvec(&update).expect("written");
+            prop_assert_eq!(postcard::from_bytes(&sent), Ok(update));
+        }
+    }
+
+    #[test]
+    fn a_damaged_update_is_applied_or_an_error(
+        item in attributes(), damages in proptest::collection::vec(damage(), 1..4),
+        text in prop::sample::select(vec![
+            "SET a[0] = list_append(if_not_exists(b, :list), :list), b.c = a + :n REMOVE d, e[1].f",
+            "ADD a :set, b.c :n DELETE d :set SET e = :v",
+        ]),
+    ) {
+        let good = postcard::to_stdvec(&update(text).expect("legal")).expect("written");
+        if let Ok(update) = postcard::from_bytes::<Update>(&damaged(&good, &damages))
+            && let Ok(after) = update.apply(&item)
+        {
+            prop_assert_eq!(after.validate(), Ok(()));
+            let _ = update.touched(&item, &after);
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_statement_or_an_error(text in ".{0,120}") {
+        let _ = parse_statement(&text, &[]);
+    }
+
+    #[test]
+    fn any_words_are_a_statement_or_an_error(text in statement(), item in attributes()) {
+        let parameters = vec![Value::S("x".into()); text.matches('?').count()];
+        let Ok(statement) = parse_statement(&text, &parameters) else { return Ok(()) };
+        let _ = statement.written_key(&schema());
+        match &statement {
+            Statement::Select(select) | Statement::Exists(select) => {
+                let _ = select.read(&schema());
+                let _ = select.key(&schema());
+                if let Some(columns) = &select.columns {
+                    let _ = columns.apply(&item);
+                }
+                // What travels must be readable where it arrives.
+                let sent = postcard::to_stdvec(&select.condition).expect("written");
+                prop_assert_eq!(postcard::from_bytes(&sent), Ok(select.condition.clone()));
+            }
+            Statement::Update { update, .. } => {
+                let sent = postcard::to_stdvec(update).expect("written");
+                prop_assert_eq!(postcard::from_bytes(&sent), Ok(update.clone()));
+                let _ = update.apply(&item);
+            }
+            Statement::Insert { item, .. } => {
+                let sent = postcard::to_stdvec(item).expect("written");
+                prop_assert_eq!(postcard::from_bytes(&sent), Ok(item.clone()));
+            }
+            Statement::Delete { .. } => {}
+        }
+    }
+}
+
+/// What nests without end is refused, whatever it is.
+#[test]
+fn deep_statements_do_not_fill_the_stack() {
+    let deep = |open: &str, close: &str| {
+        format!("SELECT * FROM t WHERE {}a = 1{}", open.repeat(900), close.repeat(900))
+    };
+    for text in [
+        deep("(", ")"),
+        deep("NOT ", ""),
+        deep("size(", ")"),
+        format!("INSERT INTO t VALUE {{'a': {}1}}", "[".repeat(4_000)),
+        format!("INSERT INTO t VALUE {{'a': {}1}}", "{'a': ".repeat(1_000)),
+        format!("INSERT INTO t VALUE {{'a': {}1{}}}", "[".repeat(40), "]".repeat(40)),
+        format!("UPDATE t SET a = {}1", "(".repeat(4_000)),
+        format!("UPDATE t SET a = {}1", "if_not_exists(a, ".repeat(400)),
+        format!("SELECT * FROM t WHERE a = {}1", "- ".repeat(4_000).trim_end()),
+        format!("SELECT a{} FROM t", "[0]".repeat(2_000)),
+    ] {
+        let refused = parse_statement(&text, &[]);
+        assert!(refused.is_err() || text.contains("- -"), "{}", &text[..60]);
     }
 }

@@ -94,6 +94,50 @@ fn conditions_hold_as_the_guide_says() {
     }
 }
 
+/// Every type with itself and with every other (developer guide, "Comparison operator and function
+/// reference": different types are never equal, and only S, N and B are ordered).
+#[test]
+fn types_compare_with_themselves_alone() {
+    let all = crate::json::item_from_json(&serde_json::json!({
+        "S": {"S": "b"}, "N": {"N": "2"}, "B": {"B": "Ag=="}, "BOOL": {"BOOL": true}, "NULL": {"NULL": true},
+        "L": {"L": [{"N": "2"}]}, "M": {"M": {"b": {"N": "2"}}}, "SS": {"SS": ["b"]}, "NS": {"NS": ["2"]},
+        "BS": {"BS": ["Ag=="]},
+    }))
+    .expect("a legal item");
+    let holds = |a: &str, comparator, b: &Value| {
+        let (a, b) = (Operand::Path(Path::attribute(a)), Operand::Value(b.clone()));
+        Condition::Compare(a, comparator, b).matches(Some(&all)).expect("evaluates")
+    };
+    for a in all.0.keys() {
+        for (b, value) in &all.0 {
+            let ordered = a == b && ["S", "N", "B"].contains(&a.as_str());
+            assert_eq!(holds(a, Comparator::Eq, value), a == b, "{a} = {b}");
+            assert_eq!(holds(a, Comparator::Ne, value), a != b, "{a} <> {b}");
+            assert_eq!(holds(a, Comparator::Le, value), ordered, "{a} <= {b}");
+            assert_eq!(holds(a, Comparator::Ge, value), ordered, "{a} >= {b}");
+            assert!(!holds(a, Comparator::Lt, value) && !holds(a, Comparator::Gt, value));
+        }
+    }
+    let size = |name: &str| Operand::Size(Path::attribute(name));
+    for (name, expected) in [
+        ("S", Some(1)),
+        ("N", None),
+        ("B", Some(1)),
+        ("BOOL", None),
+        ("NULL", None),
+        ("L", Some(1)),
+        ("M", Some(1)),
+        ("SS", Some(1)),
+        ("NS", Some(1)),
+        ("BS", Some(1)),
+        ("nope", None),
+    ] {
+        let is_one =
+            Condition::Compare(size(name), Comparator::Eq, Operand::Value(Value::N(1_u64.into())));
+        assert_eq!(is_one.matches(Some(&all)), Ok(expected == Some(1)), "size({name})");
+    }
+}
+
 #[test]
 fn a_missing_item_has_no_attributes() {
     let parse = |text| parse(text, &BTreeMap::new(), &BTreeMap::new()).expect("a legal condition");
@@ -268,7 +312,38 @@ fn key_conditions_give_partition_and_sort() {
         ("s > :s", "Query key condition not supported"),
         ("s = :s AND zz = :five", "Query condition missed key schema element: n"),
         ("s = :s OR n = :five", "Invalid operator used in KeyConditionExpression: OR"),
-        ("s = :s AND n = :five AND n > :five", "must only contain one condition per key"),
+        ("contains(s, :s)", "Invalid operator used in KeyConditionExpression: contains"),
+        (
+            "s = :s AND n = :five AND n > :five",
+            "Invalid KeyConditionExpression: KeyConditionExpressions must only contain one condition per key",
+        ),
+        (
+            "s = :s AND n = :five AND zz > :five",
+            "The number of query conditions (3) exceeds the number of key attributes defined in the schema (2)",
+        ),
+        ("size(s) = :five", "KeyConditionExpressions cannot contain nested operations"),
+        (
+            "s = :s AND n = s",
+            "Invalid condition in KeyConditionExpression: Multiple attribute names used in one condition",
+        ),
+        (":s = :he", "Invalid condition in KeyConditionExpression: No key attribute specified"),
+        (
+            "s = :s AND :five BETWEEN n AND :ten",
+            "Invalid condition in KeyConditionExpression: BETWEEN operator must have the key attribute as its first operand",
+        ),
+        (
+            "s = :s AND begins_with(n, :five)",
+            "Incorrect operand type for operator or function; operator or function: begins_with, operand type: N",
+        ),
+        ("s = :s AND begins_with(n, :s)", "Condition parameter type does not match schema type"),
+        ("s = :s AND n = :yes", "Condition parameter type does not match schema type"),
+        ("s = :s AND n < :yes", "operator or function: <, operand type: BOOL"),
+        // The first clause that has a flaw is the one that is told.
+        ("s = :missing AND begins_with(n, :five)", "attribute value: :missing"),
+        (
+            "begins_with(n, :five) AND s = :missing",
+            "operator or function: begins_with, operand type: N",
+        ),
         ("s = :s AND n <> :five", "Invalid operator used in KeyConditionExpression: <>"),
         ("s = :s AND n.x = :five", "nested attributes"),
     ] {

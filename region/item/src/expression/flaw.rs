@@ -19,6 +19,8 @@ pub(crate) enum Flaw {
     UndefinedValue,
     PathOverlap,
     PathConflict,
+    /// What ADD or DELETE is given.
+    ActionOperand,
     OperandCount,
     SameOperands,
     OperandType,
@@ -42,7 +44,8 @@ pub(super) fn rank(kind: ExpressionKind, flaw: Flaw, predicate: u32) -> Rank {
                 UndefinedValue => 6,
                 PathOverlap => 7,
                 PathConflict => 8,
-                OperandCount | OperandType | SameOperands => 9,
+                ActionOperand => 9,
+                OperandCount | OperandType | SameOperands => 10,
             };
             (place, 0, 0)
         }
@@ -55,7 +58,9 @@ pub(super) fn rank(kind: ExpressionKind, flaw: Flaw, predicate: u32) -> Rank {
                 UndefinedName | UndefinedValue => (4, predicate, 0),
                 OperandCount => (4, predicate, 1),
                 SameOperands => (4, predicate, 2),
-                RepeatedSection | PathOverlap | PathConflict | OperandType => (4, predicate, 3),
+                RepeatedSection | PathOverlap | PathConflict | ActionOperand | OperandType => {
+                    (4, predicate, 3)
+                }
             }
         }
     }

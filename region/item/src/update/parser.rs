@@ -87,7 +87,7 @@ impl Parser<'_, '_, '_> {
         };
         if let Some(kind) = wrong {
             self.cursor.flaw(
-                Flaw::OperandType,
+                Flaw::ActionOperand,
                 format!(
                     "Incorrect operand type for operator or function; operator: {operator}, \
                      operand type: {kind}"
