@@ -3,8 +3,10 @@
 
 /// Names and values together (constraints).
 pub const ITEM_BYTES: usize = 400 * 1024;
-/// Lists and maps within each other (constraints).
-pub const NESTING_LEVELS: usize = 32;
+/// Lists and maps within each other (constraints): 32 levels, of which the innermost value is the last.
+pub const NESTING_LEVELS: usize = 31;
+/// Elements of a document path, its attribute included: as many as an item has levels (constraints).
+pub const PATH_ELEMENTS: usize = 32;
 /// Partition key value, at least 1 (constraints).
 pub const PARTITION_KEY_BYTES: usize = 2_048;
 /// Sort key value, at least 1 (constraints).

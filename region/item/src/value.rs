@@ -216,8 +216,8 @@ mod tests {
         let of = |bytes| item("a", Value::B(vec![0; bytes].into()));
         assert_eq!(of(ITEM_BYTES - 1).validate(), Ok(()));
         assert_eq!(of(ITEM_BYTES).validate(), Err(ItemError::TooLarge));
-        assert_eq!(item("a", nested(32)).validate(), Ok(()));
-        assert_eq!(item("a", nested(33)).validate(), Err(ItemError::TooDeep));
+        assert_eq!(item("a", nested(31)).validate(), Ok(()));
+        assert_eq!(item("a", nested(32)).validate(), Err(ItemError::TooDeep));
         assert_eq!(item("a", Value::Ss([].into())).validate(), Err(ItemError::EmptySet("string")));
         let said = |kind| ItemError::EmptySet(kind).to_string();
         assert!(said("number").ends_with(": An number set  may not be empty"));

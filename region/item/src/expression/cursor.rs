@@ -5,7 +5,7 @@ use super::lexer::Lexer;
 pub(crate) use super::lexer::{Kind, Token};
 use super::reserved::is_reserved;
 use super::{ExpressionError, ExpressionKind, Path, Step, Substitutions};
-use crate::limits::{EXPRESSION_DEPTH, EXPRESSION_OPERATORS, NESTING_LEVELS};
+use crate::limits::{EXPRESSION_DEPTH, EXPRESSION_OPERATORS, PATH_ELEMENTS};
 use crate::value::Value;
 
 pub(crate) type Parsed<T> = Result<T, ExpressionError>;
@@ -214,7 +214,7 @@ impl<'a, 's, 'v> Cursor<'a, 's, 'v> {
             } else if self.symbol("[") {
                 steps.push(Step::Index(self.index()?));
                 self.expect("]")?;
-            } else if steps.len() > NESTING_LEVELS {
+            } else if steps.len() > PATH_ELEMENTS {
                 return Err(self.lexer.invalid(format!(
                     "The document path has too many nesting levels; nesting levels: {}",
                     steps.len()

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::NESTING_LEVELS;
+use crate::limits::PATH_ELEMENTS;
 use crate::value::{Item, Value};
 
 /// A step of a document path.
@@ -58,7 +58,7 @@ impl TryFrom<Vec<Step>> for Path {
         if !matches!(steps.first(), Some(Step::Attribute(_))) {
             return Err("a document path does not begin with an attribute".into());
         }
-        if steps.len() > NESTING_LEVELS {
+        if steps.len() > PATH_ELEMENTS {
             return Err(format!("a document path has {} steps", steps.len()));
         }
         Ok(Self(steps))

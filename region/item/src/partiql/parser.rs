@@ -3,7 +3,7 @@
 use super::error::{Parsed, StatementError};
 use super::lexer::{Lexer, Token};
 use crate::condition::{Path, Step};
-use crate::limits::{EXPRESSION_DEPTH, EXPRESSION_OPERATORS, NESTING_LEVELS};
+use crate::limits::{EXPRESSION_DEPTH, EXPRESSION_OPERATORS, PATH_ELEMENTS};
 use crate::value::Value;
 
 pub(super) struct Parser<'a> {
@@ -153,7 +153,7 @@ impl<'a> Parser<'a> {
                 }
                 steps.push(self.index()?);
                 self.expect("]")?;
-            } else if steps.len() > NESTING_LEVELS {
+            } else if steps.len() > PATH_ELEMENTS {
                 return super::error::refused(format!(
                     "The document path has too many nesting levels; nesting levels: {}",
                     steps.len()

@@ -267,7 +267,7 @@ fn what_an_update_makes_is_bounded() {
         "Item size to update has exceeded the maximum allowed size"
     );
     // One level more than an item may have.
-    let deep = (0..32).fold(Value::Null, |inner, _| Value::L(vec![inner]));
+    let deep = (0..31).fold(Value::Null, |inner, _| Value::L(vec![inner]));
     let deep: Item =
         [("a".to_owned(), deep), ("l".to_owned(), Value::L(vec![]))].into_iter().collect();
     let error = parse("SET l[0] = a").expect("legal").apply(&deep).expect_err("too deep");
