@@ -14,8 +14,6 @@ mod substitutions;
 
 use std::fmt;
 
-use crate::limits::SUBSTITUTION_BYTES;
-
 pub(crate) use cursor::{Cursor, path_clash};
 pub(crate) use flaw::Flaw;
 pub(crate) use path::PathTree;
@@ -58,10 +56,11 @@ pub enum ExpressionError {
     PlaceholderName { parameter: &'static str, key: String },
     #[error("{parameter} contains invalid value: {reason} for key {key}")]
     PlaceholderValue { parameter: &'static str, key: String, reason: String },
+    /// More than 2 MB together.
     #[error(
-        "Substitution names and values together have {0} bytes; at most {SUBSTITUTION_BYTES} are legal"
+        "Combined size of ExpressionAttributeNames and ExpressionAttributeValues exceeds max size"
     )]
-    SubstitutionsTooLarge(usize),
+    SubstitutionsTooLarge,
     #[error(
         "The number of query conditions ({conditions}) exceeds the number of key attributes defined in the schema ({attributes})"
     )]

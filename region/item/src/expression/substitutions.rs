@@ -40,7 +40,7 @@ impl<'a> Substitutions<'a> {
             bytes += key.len() + value.size();
         }
         if bytes > SUBSTITUTION_BYTES {
-            return Err(ExpressionError::SubstitutionsTooLarge(bytes));
+            return Err(ExpressionError::SubstitutionsTooLarge);
         }
         Ok(())
     }

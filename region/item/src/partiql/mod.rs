@@ -35,6 +35,7 @@ pub enum Statement {
         table: String,
         item: Item,
     },
+    /// Of an item that is there: it makes none, so the write has the condition that the key exists, too.
     Update {
         table: String,
         update: Update,
