@@ -7,6 +7,8 @@ use prometheus::{
     register_int_counter_vec, register_int_gauge,
 };
 
+use crate::core::Unfit;
+
 macro_rules! counter {
     ($name:ident, $metric:literal, $help:literal) => {
         pub(crate) static $name: LazyLock<IntCounter> = LazyLock::new(|| {
@@ -36,6 +38,11 @@ gauge!(
     "How far this node's clock is ahead of the peer that is furthest behind it, at least."
 );
 gauge!(DISK_FULL, "tombolo_group_disk_full", "1 while the log refuses writes for lack of room.");
+gauge!(
+    UNFIT,
+    "tombolo_group_unfit",
+    "1 while this node gives leadership away: slow, cut off, drained, or its disk is full."
+);
 counter!(
     PROPOSALS,
     "tombolo_group_proposals_total",
@@ -76,6 +83,30 @@ pub(crate) static COMMIT_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     .expect("a metric is registered once")
 });
 
+static GIVEN_AWAY: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "tombolo_group_leaderships_given_away_total",
+        "Leaderships that this node gave away while it could have kept them, by reason.",
+        &["reason"]
+    )
+    .expect("a metric is registered once")
+});
+
+/// `None` = the group went home to its preferred leader.
+pub(crate) fn given_away(reason: Option<Unfit>) {
+    GIVEN_AWAY.with_label_values(&[label(reason)]).inc();
+}
+
+fn label(reason: Option<Unfit>) -> &'static str {
+    match reason {
+        None => "home",
+        Some(Unfit::Drained) => "drained",
+        Some(Unfit::DiskFull) => "disk_full",
+        Some(Unfit::Slow) => "slow",
+        Some(Unfit::CutOff) => "cut_off",
+    }
+}
+
 static CONFLICTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "tombolo_group_conflicts_total",
@@ -94,6 +125,11 @@ pub(crate) fn conflict(from: u16, to: u16) {
 pub(crate) fn register() {
     LazyLock::force(&COMMIT_SECONDS);
     LazyLock::force(&CONFLICTS);
+    for reason in [Unfit::Drained, Unfit::DiskFull, Unfit::Slow, Unfit::CutOff] {
+        GIVEN_AWAY.with_label_values(&[label(Some(reason))]);
+    }
+    GIVEN_AWAY.with_label_values(&[label(None)]);
+    LazyLock::force(&UNFIT);
     LazyLock::force(&LAG);
     LazyLock::force(&CLOCK_AHEAD);
     LazyLock::force(&DISK_FULL);

@@ -3,10 +3,13 @@
 //! Always true: everything a replica decides on is in here (time, chance and the disk's answers
 //! included), so the same events give the same outputs, byte for byte.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tombolo_item::{GroupId, Hlc, NodeId};
 use tombolo_storage::{Confirmed, GroupConfig, PinnedView, StorageError, WalRecord};
 
+use super::fitness::{Standing, Unfit};
 use super::frame::{PeerBody, PeerMessage};
 use crate::error::GroupError;
 use crate::types::{WriteRequest, WriteResponse};
@@ -70,6 +73,10 @@ pub enum Event {
     Wake,
     /// Hand leadership to the most caught-up voter.
     HandOver,
+    /// What the node's judgement of itself says this beat.
+    Standing(Arc<Standing>),
+    /// Hand leadership to the preferred replica, if it still wants to go there.
+    GoHome,
     /// Whether this node's clock is too far ahead of its peers'.
     ClockAhead(bool),
     /// Whether the node's disk refuses writes.
@@ -125,6 +132,8 @@ pub enum Note {
     Conflict { from: u16, to: u16 },
     /// An own proposal was applied this long after it was made.
     Committed { took_ms: u64, records: usize },
+    /// Leadership is handed to `to`: off an unfit node, or (no reason) home.
+    GivenAway { to: NodeId, reason: Option<Unfit> },
     /// The machine refused an entry: the replica serves no more.
     Fault(String),
 }

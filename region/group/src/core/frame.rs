@@ -6,7 +6,8 @@
 //! the wire, they are the authenticated ends of the stream.
 //!
 //! ```text
-//! frame   u8 version = 1 · u64 sender's wall clock, ms · u64 heard, ms · varint count · message* · u32 crc32c of all before
+//! frame   u8 version = 2 · u64 sender's wall clock, ms · u64 heard, ms · health · varint count · message* · u32 crc32c of all before
+//! health  u8 flags (1 there is one, 2 it refuses, 4 measured, 8 slow) · if 1: [if 4: varint level, ms] · varint n · varint node heard*
 //! message u8 kind · u64 group · varint term · then by kind:
 //!   1 append            varint prev_index prev_term commit · varint n · entry*
 //!   2 append response   varint index commit reject_hint log_term request_snapshot · u8 reject
@@ -26,8 +27,9 @@ use raft::eraftpb::{Entry, EntryType, Message, MessageType, Snapshot};
 use tombolo_item::{Encoder, FormatError, GroupId, NodeId, SliceDecoder};
 
 use super::conf::Membership;
+use super::fitness::{HEARS_MAX, Health};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The library's mark of a vote request that follows a planned hand-over.
 pub(crate) const TRANSFER: &[u8] = b"CampaignTransfer";
 
@@ -57,6 +59,8 @@ pub struct Frame {
     pub wall_ms: u64,
     /// The newest wall clock in a frame that the sender had received from us; 0 = none yet.
     pub heard_ms: u64,
+    /// What the sender says of itself; once a beat.
+    pub health: Option<Health>,
     pub messages: Vec<PeerMessage>,
 }
 
@@ -84,7 +88,12 @@ fn kind_of(kind: MessageType) -> Option<u8> {
 }
 
 /// Writes a frame; messages that may not travel are left out.
-pub fn encode(wall_ms: u64, heard_ms: u64, messages: &[PeerMessage]) -> Bytes {
+pub fn encode(
+    wall_ms: u64,
+    heard_ms: u64,
+    health: Option<&Health>,
+    messages: &[PeerMessage],
+) -> Bytes {
     let entries: usize = messages
         .iter()
         .map(|m| match &m.body {
@@ -98,6 +107,7 @@ pub fn encode(wall_ms: u64, heard_ms: u64, messages: &[PeerMessage]) -> Bytes {
     e.u8(VERSION);
     e.u64(wall_ms);
     e.u64(heard_ms);
+    encode_health(&mut e, health);
     let travelling = messages.iter().filter(|m| match &m.body {
         PeerBody::Raft { message, .. } => may_travel(message.msg_type),
         _ => true,
@@ -113,6 +123,43 @@ pub fn encode(wall_ms: u64, heard_ms: u64, messages: &[PeerMessage]) -> Bytes {
 
 fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, bytes) as u32
+}
+
+/// Flags (1 = there is one, 2 = it refuses, 4 = measured, 8 = slow), level, number and ids of the nodes heard.
+fn encode_health(e: &mut Encoder, health: Option<&Health>) {
+    let Some(health) = health else { return e.u8(0) };
+    let flags = [true, health.refuses, health.level_ms.is_some(), health.slow];
+    e.u8(flags.iter().rev().fold(0, |byte, flag| byte << 1 | u8::from(*flag)));
+    if let Some(level) = health.level_ms {
+        e.varint(level.into());
+    }
+    let hears = health.hears.get(..HEARS_MAX).unwrap_or(&health.hears);
+    e.varint(hears.len() as u64);
+    hears.iter().for_each(|node| e.varint(node.0));
+}
+
+fn decode_health(d: &mut SliceDecoder) -> Result<Option<Health>, FormatError> {
+    let flags = d.u8()?;
+    match flags {
+        0 => return Ok(None),
+        _ if flags < 16 && flags & 1 == 1 => {}
+        other => return Err(d.error(format!("unknown flags of a health: {other}"))),
+    }
+    let mut level_ms = None;
+    if flags & 4 != 0 {
+        let level = d.varint()?;
+        level_ms = Some(u32::try_from(level).map_err(|_| d.error("a level beyond 32 bits"))?);
+    }
+    let count = d.varint()?;
+    if count > HEARS_MAX as u64 {
+        return Err(d.error(format!("{count} nodes heard are too many")));
+    }
+    let mut hears = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        hears.push(NodeId(d.varint()?));
+    }
+    let (refuses, slow) = (flags & 2 != 0, flags & 8 != 0);
+    Ok(Some(Health { level_ms, refuses, slow, hears }))
 }
 
 fn encode_message(e: &mut Encoder, message: &PeerMessage) {
@@ -197,6 +244,7 @@ pub fn decode(bytes: &Bytes, from: NodeId, to: NodeId) -> Result<Frame, FormatEr
     }
     let wall_ms = d.u64()?;
     let heard_ms = d.u64()?;
+    let health = decode_health(&mut d)?;
     let count = d.varint()?;
     if count > body_len as u64 / 10 {
         return Err(d.error(format!("{count} messages do not fit {body_len} bytes")));
@@ -208,7 +256,7 @@ pub fn decode(bytes: &Bytes, from: NodeId, to: NodeId) -> Result<Frame, FormatEr
     if d.remaining() != 0 {
         return Err(d.error("bytes after the last message"));
     }
-    Ok(Frame { wall_ms, heard_ms, messages })
+    Ok(Frame { wall_ms, heard_ms, health, messages })
 }
 
 fn decode_message(
@@ -382,19 +430,22 @@ mod tests {
     #[test]
     fn a_frame_has_the_written_form_and_comes_back() {
         let messages = one_of_each();
-        let bytes = encode(0x0102, 3, &messages);
+        let hears = vec![NodeId(1), NodeId(3)];
+        let health = Health { level_ms: Some(300), refuses: true, slow: false, hears };
+        let bytes = encode(0x0102, 3, Some(&health), &messages);
         assert_eq!(hex(&bytes), GOLDEN);
         let frame = decode(&bytes, NodeId(1), NodeId(2)).unwrap();
-        assert_eq!(frame, Frame { wall_ms: 0x0102, heard_ms: 3, messages });
+        let health = Some(health);
+        assert_eq!(frame, Frame { wall_ms: 0x0102, heard_ms: 3, health, messages });
     }
 
     const GOLDEN: &str = concat!(
-        "01000000000000010200000000000000030c01000000000000001005070406010805000000000464",
-        "617461000000016302000000000000001005ac0206090402010300000000000000100506d2090400",
-        "000000000000100507d2090500000000000000100508050604010600000000000000100506040107",
-        "00000000000000100508050000000800000000000000100500000009000000000000001005630500",
-        "00001e0100000000000000000200000000000000010000000000000002000000000a000000000000",
-        "0010050b0000000000000010050c0000000000000010050157da435b",
+        "020000000000000102000000000000000307ac020201030c01000000000000001005070406010805",
+        "000000000464617461000000016302000000000000001005ac020609040201030000000000000010",
+        "0506d2090400000000000000100507d2090500000000000000100508050604010600000000000000",
+        "10050604010700000000000000100508050000000800000000000000100500000009000000000000",
+        "00100563050000001e0100000000000000000200000000000000010000000000000002000000000a",
+        "0000000000000010050b0000000000000010050c00000000000000100501d6e872ec",
     );
 
     #[test]
@@ -402,12 +453,13 @@ mod tests {
         let mut messages = one_of_each();
         messages.insert(0, raft(message(MessageType::MsgPropose), 0));
         messages.insert(3, raft(message(MessageType::MsgTransferLeader), 0));
-        assert_eq!(encode(0x0102, 3, &messages), encode(0x0102, 3, &one_of_each()));
+        let whole = encode(0x0102, 3, None, &one_of_each());
+        assert_eq!(encode(0x0102, 3, None, &messages), whole);
     }
 
     #[test]
     fn any_flip_and_any_cut_is_refused() {
-        let bytes = encode(7, 0, &one_of_each());
+        let bytes = encode(7, 0, None, &one_of_each());
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -421,7 +473,7 @@ mod tests {
     #[test]
     fn other_versions_kinds_and_counts_are_refused_by_name() {
         let check = |at: usize, value: u8, reason: &str| {
-            let bytes = encode(7, 0, &[raft(message(MessageType::MsgTimeoutNow), 0)]);
+            let bytes = encode(7, 0, None, &[raft(message(MessageType::MsgTimeoutNow), 0)]);
             let mut changed = bytes[..bytes.len() - 4].to_vec();
             changed[at] = value;
             let crc = crc32c(&changed);
@@ -429,9 +481,10 @@ mod tests {
             let error = decode(&changed.into(), NodeId(1), NodeId(2)).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         };
-        check(0, 2, "version 2");
-        check(17, 100, "100 messages do not fit");
-        check(18, 77, "unknown message kind 77");
-        check(27, 0, "without a term");
+        check(0, 1, "version 1");
+        check(17, 8, "flags of a health: 8");
+        check(18, 100, "100 messages do not fit");
+        check(19, 77, "unknown message kind 77");
+        check(28, 0, "without a term");
     }
 }

@@ -35,6 +35,11 @@ impl<M: Machine> GroupCore<M> {
         GroupError::NotLeader { leader, descriptor: self.descriptor() }
     }
 
+    /// Whether this replica leads.
+    pub fn leads(&self) -> bool {
+        self.leading.is_some() && self.fault.is_none()
+    }
+
     /// The replica at a glance.
     pub fn view(&self) -> View {
         let raft = &self.raw.raft;

@@ -9,15 +9,17 @@
 //! and proposal forwarding. Timers and the lease are ours (`election.rs`, `lease.rs`).
 //!
 //! Reading order: [`event`], `replica`, `voting`, `timing`, `election`, `lease`, `leading`,
-//! `evaluate`, `writes`, `merging`, `conflict`, `glance`, `log`, `conf`, [`frame`].
+//! `fitness`, `handing`, `evaluate`, `writes`, `merging`, `conflict`, `glance`, `log`, `conf`, [`frame`].
 
 mod conf;
 mod conflict;
 mod election;
 mod evaluate;
 mod event;
+mod fitness;
 pub mod frame;
 mod glance;
+mod handing;
 mod leading;
 mod lease;
 mod log;
@@ -45,6 +47,7 @@ use uuid::Uuid;
 pub use conflict::{ConflictRow, Loser, Side};
 pub(crate) use evaluate::stored;
 pub use event::{Answer, Event, Note, Now, Output, Submit, Ticket};
+pub use fitness::{Fitness, Health, Standing, Unfit};
 pub use lease::{LEASE_MS, PROMISE_MS};
 pub use replica::{CoreSettings, GroupCore, Restored, View};
 pub(crate) use replica::{first_conf, voters_of};

@@ -21,6 +21,7 @@ use super::conf::Membership;
 use super::election::Election;
 use super::event::{Event, Note, Now, Output};
 use super::frame::{PeerBody, PeerMessage, may_travel};
+use super::handing::Handing;
 use super::leading::Leading;
 use super::lease::{Lease, Promise};
 use super::log::MemoryLog;
@@ -93,6 +94,7 @@ pub struct GroupCore<M: Machine> {
     pub(super) disk_full: bool,
     pub(super) promise: Promise,
     pub(super) election: Election,
+    pub(super) handing: Handing,
     /// Term and sending time of the newest heartbeat heard, echoed to the leader.
     pub(super) echo: (u64, u64),
     pub(super) unpersisted: VecDeque<Unpersisted>,
@@ -178,6 +180,7 @@ impl<M: Machine> GroupCore<M> {
             clock_ahead: false,
             disk_full: false,
             election,
+            handing: Handing::default(),
             echo: (0, 0),
             unpersisted: VecDeque::new(),
             written: hard,
@@ -239,6 +242,8 @@ impl<M: Machine> GroupCore<M> {
             Event::Beat => self.on_beat(now, out),
             Event::Wake => self.on_wake(now, out),
             Event::HandOver => self.hand_over(now),
+            Event::Standing(standing) => self.on_standing(now, &standing, out),
+            Event::GoHome => self.go_home(now, out),
             Event::ClockAhead(ahead) => {
                 self.clock_ahead = ahead;
                 if ahead {

@@ -171,7 +171,7 @@ impl<M: Machine> GroupCore<M> {
     /// Hands over to the voter whose log is closest to ours and that spoke lately.
     pub(super) fn hand_over(&mut self, now: Now) {
         let own = self.settings.node.0;
-        let Some(leading) = &mut self.leading else { return };
+        let Some(leading) = &self.leading else { return };
         if leading.hand_over_ms.is_some() {
             return;
         }
@@ -188,8 +188,16 @@ impl<M: Machine> GroupCore<M> {
             .map(|(id, progress)| (progress.matched, std::cmp::Reverse(*id)))
             .max();
         if let Some((_, std::cmp::Reverse(to))) = best {
+            self.hand_over_to(now, NodeId(to));
+        }
+    }
+
+    /// Hands over to this voter, unless a hand-over is under way.
+    pub(super) fn hand_over_to(&mut self, now: Now, to: NodeId) {
+        let Some(leading) = &mut self.leading else { return };
+        if leading.hand_over_ms.is_none() {
             leading.hand_over_ms = Some(now.mono_ms);
-            self.raw.transfer_leader(to);
+            self.raw.transfer_leader(to.0);
         }
     }
 }

@@ -70,6 +70,7 @@ pub(crate) enum Cmd {
         result: Result<Box<Pulled>, String>,
     },
     HandOverAll,
+    SetDrained(bool),
     Stop,
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tombolo_item::GroupId;
 use tombolo_storage::{StorageError, Wal, WalRecord};
 
+use super::clock::Clock;
 use super::inbox::{Cmd, Inbox};
 
 /// How long a full disk is left alone before the log is tried again.
@@ -28,6 +29,7 @@ struct Batch {
     number: u64,
     records: Vec<WalRecord>,
     acks: Vec<Ack>,
+    at_ms: u64,
 }
 
 /// What a completion means.
@@ -47,11 +49,23 @@ pub(crate) struct Journal {
     attempt: u64,
     /// A batch of this attempt was refused; when to try again.
     full_until_ms: Option<u64>,
+    clock: Clock,
+    /// Writes that ended since they were last asked for: sum of milliseconds, count.
+    took: (u64, u64),
 }
 
 impl Journal {
-    pub(crate) fn new(wal: Wal, inbox: Arc<Inbox>) -> Journal {
-        Journal { wal, inbox, batches: VecDeque::new(), next: 1, attempt: 1, full_until_ms: None }
+    pub(crate) fn new(wal: Wal, inbox: Arc<Inbox>, clock: Clock) -> Journal {
+        Journal {
+            wal,
+            inbox,
+            batches: VecDeque::new(),
+            next: 1,
+            attempt: 1,
+            full_until_ms: None,
+            clock,
+            took: (0, 0),
+        }
     }
 
     pub(crate) fn wal(&self) -> &Wal {
@@ -59,7 +73,8 @@ impl Journal {
     }
 
     pub(crate) fn append(&mut self, records: Vec<WalRecord>, acks: Vec<Ack>) {
-        let batch = Batch { number: self.next, records, acks };
+        let at_ms = self.clock.mono_ms();
+        let batch = Batch { number: self.next, records, acks, at_ms };
         self.next += 1;
         if self.full_until_ms.is_none() {
             self.submit(&batch);
@@ -91,6 +106,9 @@ impl Journal {
         match result {
             Ok(()) => match self.batches.front() {
                 Some(first) if first.number == number => {
+                    let (took, count) = &mut self.took;
+                    *took += now_ms.saturating_sub(first.at_ms);
+                    *count += 1;
                     let acks = self.batches.pop_front().map(|b| b.acks);
                     Progress::Durable(acks.unwrap_or_default())
                 }
@@ -102,6 +120,15 @@ impl Journal {
                 Progress::DiskFull
             }
         }
+    }
+
+    /// How long writes took since this was last asked, on average; not less than the oldest one
+    /// under way took so far. `None` = there was none.
+    pub(crate) fn took_ms(&mut self, now_ms: u64) -> Option<u64> {
+        let (took, count) = std::mem::take(&mut self.took);
+        let mean = took.checked_div(count);
+        let oldest = self.batches.front().map(|batch| now_ms.saturating_sub(batch.at_ms));
+        mean.max(oldest)
     }
 
     /// Writes everything that waits again, once the pause is over.

@@ -151,6 +151,7 @@ impl Loop {
             return;
         }
         self.disk_full = full;
+        self.fitness.set_disk_full(full);
         metrics::DISK_FULL.set(i64::from(full));
         if full {
             tracing::error!("the disk has no room for the log: writes are refused until it has");

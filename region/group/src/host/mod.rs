@@ -8,10 +8,11 @@
 //!   on a blocking thread.
 //!
 //! Reading order: this file, `reads`, `remote`, `inbox`, `run`, `life`, `recover`, `shared`, `journal`, `snapshot`, `checkpoint`, `skew`,
-//! `clock`.
+//! `fitness`, `clock`.
 
 mod checkpoint;
 mod clock;
+mod fitness;
 mod inbox;
 mod journal;
 mod life;
@@ -130,7 +131,7 @@ impl Host {
             #[cfg(test)]
             planted: None,
         };
-        let journal = Journal::new(wal, inbox.clone());
+        let journal = Journal::new(wal, inbox.clone(), clock);
         let disk = Arc::new(disk);
         let inner = Arc::new(Inner {
             replicas_dir: settings.dir.join("replicas"),
@@ -346,8 +347,8 @@ impl Host {
 
     // ---- the end --------------------------------------------------------------------------
 
-    /// Hands the leadership of every group to another voter; returns when that is done, or after
-    /// a few seconds.
+    /// Hands the leadership of every group to another voter, for good: call it before
+    /// [`Self::shutdown`]. Returns when that is done, or after a few seconds.
     pub async fn hand_over_all(&self) {
         self.0.inbox.push(Cmd::HandOverAll);
         let until = tokio::time::Instant::now() + Duration::from_secs(4);
@@ -363,6 +364,12 @@ impl Host {
                 return;
             }
         }
+    }
+
+    /// Whether this node leads nothing it can hand over, and takes no leadership. Not remembered
+    /// over a restart: whoever operates the node says so again.
+    pub fn set_drained(&self, drained: bool) {
+        self.0.inbox.push(Cmd::SetDrained(drained));
     }
 
     /// Stops the loop. What is durable stays; leadership is not handed over ([`Self::hand_over_all`]).

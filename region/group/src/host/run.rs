@@ -24,7 +24,8 @@ use super::shared::{Pin, Shared};
 use super::skew::Skew;
 use super::{GroupSpec, Inner, snapshot};
 use crate::core::frame::{self, Frame, PeerBody, PeerMessage};
-use crate::core::{Answer, CoreSettings, Event, GroupCore, Note, Now, Output, Restored, Submit};
+use crate::core::{Answer, CoreSettings, Event, Fitness, GroupCore, Note, Now, Output};
+use crate::core::{Restored, Standing, Submit};
 use crate::core::{Ticket, first_conf};
 use crate::error::{GroupError, HostError};
 use crate::metrics;
@@ -66,7 +67,10 @@ pub(super) struct Loop {
     pub(super) skew: Skew,
     pub(super) ahead: Vec<NodeId>,
     pub(super) disk_full: bool,
-    pub(super) draining: bool,
+    pub(super) fitness: Fitness,
+    pub(super) standing: Arc<Standing>,
+    /// When the next beat is due.
+    pub(super) beat_due_ms: u64,
 }
 
 pub(super) struct Created {
@@ -91,7 +95,9 @@ impl Loop {
             skew: Skew::default(),
             ahead: Vec::new(),
             disk_full: false,
-            draining: false,
+            fitness: Fitness::default(),
+            standing: Arc::default(),
+            beat_due_ms: 0,
         }
     }
 
@@ -169,6 +175,7 @@ impl Loop {
             if now.mono_ms >= beat_at {
                 beat_at = now.mono_ms + beat_ms;
                 self.beat(now);
+                self.beat_due_ms = beat_at;
             }
             if now.mono_ms >= scan_at {
                 scan_at = now.mono_ms + SCAN_MS;
@@ -198,10 +205,13 @@ impl Loop {
             }
             Cmd::Pulled { group, result } => self.on_pulled(now, group, result),
             Cmd::HandOverAll => {
-                self.draining = true;
+                self.fitness.leave();
+                self.judge(now);
+                // What no fit node can take goes to whoever lives.
                 let led: Vec<GroupId> = self.replicas.keys().copied().collect();
                 led.into_iter().for_each(|group| self.step(now, group, Event::HandOver));
             }
+            Cmd::SetDrained(drained) => self.fitness.set_drained(drained),
             Cmd::Stop => return false,
         }
         true
@@ -219,6 +229,10 @@ impl Loop {
     }
 
     fn on_frame(&mut self, now: Now, from: NodeId, frame: Frame) {
+        self.fitness.heard(from, now.mono_ms);
+        if let Some(health) = frame.health {
+            self.fitness.told(from, now.mono_ms, health);
+        }
         self.skew.sample(from, now.mono_ms, frame.heard_ms, frame.wall_ms);
         for PeerMessage { group, body } in frame.messages {
             self.step(now, group, Event::Message { from, body });
@@ -249,6 +263,7 @@ impl Loop {
     // ---- time -----------------------------------------------------------------------------
 
     fn beat(&mut self, now: Now) {
+        self.judge(now);
         let bound = self.settings.max_clock_skew_ms;
         let ahead = self.skew.behind(now.mono_ms, bound);
         if ahead != self.ahead {
@@ -398,13 +413,15 @@ impl Loop {
             *bytes += 32;
             messages.push(message);
             if *bytes >= FRAME_BYTES {
-                self.inner.net.send(to, frame::encode(now.wall_ms, self.skew.heard(to), messages));
+                let frame = frame::encode(now.wall_ms, self.skew.heard(to), None, messages);
+                self.inner.net.send(to, frame);
                 (*bytes, *messages) = (0, Vec::new());
             }
         }
         for (to, (_, messages)) in peers {
             if !messages.is_empty() {
-                self.inner.net.send(to, frame::encode(now.wall_ms, self.skew.heard(to), &messages));
+                let frame = frame::encode(now.wall_ms, self.skew.heard(to), None, &messages);
+                self.inner.net.send(to, frame);
             }
         }
     }
@@ -445,6 +462,10 @@ impl Loop {
                 Note::SnapshotWanted { leader, term } => {
                     let generation = replica.generation + 1;
                     snapshot::pull(&self.inner, group, generation, leader, term);
+                }
+                Note::GivenAway { to, reason } => {
+                    metrics::given_away(reason);
+                    tracing::info!(%group, %to, ?reason, "leadership is given away");
                 }
                 Note::Campaign => metrics::ELECTIONS.inc(),
                 Note::Conflict { from, to } => metrics::conflict(from, to),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod cluster;
+mod drained;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -5,6 +5,7 @@
 //! of its own, sees everything that happens, and is shown to catch a fault planted in the replica.
 
 mod disk;
+mod fitness;
 mod model;
 mod observe;
 mod world;
@@ -16,10 +17,11 @@ mod one_vote_per_term;
 mod reads_never_stale;
 mod same_seed_same_bytes;
 mod sequence_without_holes;
+mod the_slow_hand_over;
 
 pub(in crate::core) use model::Model;
 pub(in crate::core) use observe::{Observation, Property};
-pub(in crate::core) use world::{Settings, World};
+pub(in crate::core) use world::{Settings, SlowDisk, World};
 
 use super::planted::Planted;
 

@@ -1,6 +1,6 @@
 //! The world: three nodes, a network, disks, clients, and a nemesis, all from one seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use rand::rngs::SmallRng;
@@ -18,7 +18,8 @@ use super::{Observation, Property};
 use crate::core::frame::{self, PeerBody, PeerMessage};
 use crate::core::planted::Planted;
 use crate::core::{
-    Answer, CoreSettings, Event, GroupCore, Machine, Note, Now, Output, PROMISE_MS, Submit, Ticket,
+    Answer, CoreSettings, Event, Fitness, GroupCore, Machine, Note, Now, Output, PROMISE_MS,
+    Submit, Ticket,
 };
 use crate::error::GroupError;
 use crate::host::{GroupSpec, first_records};
@@ -38,17 +39,40 @@ pub(in crate::core) struct Settings {
     pub(in crate::core) calm_ms: u64,
     /// Little else than short crashes and cuts, close together.
     pub(in crate::core) storm: bool,
+    /// Disks without the usual hiccups, clients with patience.
+    pub(in crate::core) steady: bool,
+    /// Disks that are slow for a while.
+    pub(in crate::core) slow_disks: Vec<SlowDisk>,
+    /// Nodes that do not hear each other from this time on, in the calm part too.
+    pub(in crate::core) apart: Option<(u64, u64, u64)>,
+}
+
+/// A node whose disk takes `takes_ms` for a write between two times.
+#[derive(Debug, Clone)]
+pub(in crate::core) struct SlowDisk {
+    pub(in crate::core) node: u64,
+    pub(in crate::core) while_ms: std::ops::Range<u64>,
+    pub(in crate::core) takes_ms: std::ops::Range<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { seed: 0, planted: None, wild_ms: 45_000, calm_ms: 15_000, storm: false }
+        Settings {
+            seed: 0,
+            planted: None,
+            wild_ms: 45_000,
+            calm_ms: 15_000,
+            storm: false,
+            steady: false,
+            slow_disks: Vec::new(),
+            apart: None,
+        }
     }
 }
 
-struct SimNode {
-    id: u64,
-    core: Option<GroupCore<Model>>,
+pub(super) struct SimNode {
+    pub(super) id: u64,
+    pub(super) core: Option<GroupCore<Model>>,
     disk: SimDisk,
     /// Its monotonic clock: started at, and how fast (per mille).
     started_ms: u64,
@@ -60,10 +84,14 @@ struct SimNode {
     disk_free_at: u64,
     life: u64,
     fingerprinted: u64,
+    pub(super) fitness: Fitness,
+    /// When the writes under way were begun, and how long those took that ended since the beat.
+    pub(super) writing: VecDeque<u64>,
+    pub(super) wrote: Vec<u64>,
 }
 
 impl SimNode {
-    fn now(&self, at_ms: u64) -> Now {
+    pub(super) fn now(&self, at_ms: u64) -> Now {
         let mono = (at_ms - self.started_ms) * self.rate / 1_000;
         Now { mono_ms: mono + 1, wall_ms: 1_000_000 + at_ms + self.wall_ahead_ms }
     }
@@ -91,10 +119,10 @@ struct Op {
 pub(in crate::core) struct World {
     settings: Settings,
     rng: SmallRng,
-    now_ms: u64,
+    pub(super) now_ms: u64,
     order: u64,
     agenda: BTreeMap<(u64, u64), Happening>,
-    nodes: Vec<SimNode>,
+    pub(super) nodes: Vec<SimNode>,
     keys: Vec<(Key, RowKey)>,
     cut: Vec<(u64, u64)>,
     loss: f64,
@@ -125,6 +153,9 @@ impl World {
                 disk_free_at: 0,
                 life: 0,
                 fingerprinted: 0,
+                fitness: Fitness::default(),
+                writing: VecDeque::new(),
+                wrote: Vec::new(),
             })
             .collect();
         let keys = (0..KEYS)
@@ -193,6 +224,9 @@ impl World {
         node.disk_free_at = now_ms;
         node.disk.queue.clear();
         node.fingerprinted = 0;
+        node.fitness = Fitness::default();
+        node.writing.clear();
+        node.wrote.clear();
         let settings = CoreSettings {
             node: NodeId(id),
             region: RegionId(1),
@@ -286,6 +320,7 @@ impl World {
             let now = node.now(at);
             if now.mono_ms >= node.next_beat {
                 node.next_beat = now.mono_ms + 500;
+                self.judge(id, property)?;
                 self.step(id, Event::Beat, property)?;
             } else if now.mono_ms >= core.deadline_ms() {
                 self.step(id, Event::Wake, property)?;
@@ -306,7 +341,12 @@ impl World {
         property.observe(self.now_ms, &Observation::Serving { nodes: &serving })
     }
 
-    fn step(&mut self, id: u64, event: Event, property: &mut dyn Property) -> Result<(), String> {
+    pub(super) fn step(
+        &mut self,
+        id: u64,
+        event: Event,
+        property: &mut dyn Property,
+    ) -> Result<(), String> {
         let at = self.now_ms;
         let node = &mut self.nodes[id as usize - 1];
         let now = node.now(at);
@@ -359,7 +399,7 @@ impl World {
             frames.entry(to.0).or_default().push(message);
         }
         for (to, messages) in frames {
-            let frame = frame::encode(at, 0, &messages);
+            let frame = frame::encode(at, 0, None, &messages);
             self.send(id, to, frame);
         }
         for (ticket, answer) in out.answers {
@@ -370,21 +410,32 @@ impl World {
 
     fn write(&mut self, id: u64, batch: Batch) {
         let takes = match self.rng.random_range(0..100) {
-            0..5 => self.rng.random_range(50..800),
+            0..5 if !self.settings.steady => self.rng.random_range(50..800),
             _ => self.rng.random_range(1..15),
         };
         let now_ms = self.now_ms;
+        let slow = self.settings.slow_disks.iter();
+        let slow = slow.filter(|s| s.node == id && s.while_ms.contains(&now_ms)).next_back();
+        let slow = slow.map(|slow| self.rng.random_range(slow.takes_ms.clone()));
         let node = &mut self.nodes[id as usize - 1];
         node.disk.queue.push_back(batch);
-        node.disk_free_at = node.disk_free_at.max(now_ms) + takes;
+        node.writing.push_back(now_ms);
+        node.disk_free_at = match slow {
+            // Everything that waits is written at once, so slowness does not add up.
+            Some(takes) => node.disk_free_at.max(now_ms + takes),
+            None => node.disk_free_at.max(now_ms) + takes,
+        };
         let (life, wait) = (node.life, node.disk_free_at - now_ms);
         self.plan(wait, Happening::Durable { node: id, life });
     }
 
-    fn send(&mut self, from: u64, to: u64, frame: Bytes) {
+    pub(super) fn send(&mut self, from: u64, to: u64, frame: Bytes) {
         self.trace.extend_from_slice(format!("{} {from}>{to} ", self.now_ms).as_bytes());
         self.trace.extend_from_slice(&frame);
-        if self.cut.contains(&(from, to)) || self.rng.random_bool(self.loss) {
+        let apart = self.settings.apart.is_some_and(|(a, b, since)| {
+            self.now_ms >= since && (from.min(to), from.max(to)) == (a, b)
+        });
+        if apart || self.cut.contains(&(from, to)) || self.rng.random_bool(self.loss) {
             return;
         }
         let copies = if self.rng.random_bool(0.02) { 2 } else { 1 };
@@ -412,8 +463,9 @@ impl World {
             self.plan(wait, Happening::Arrive { from, to, frame });
             return Ok(());
         }
-        let read = frame::decode(&frame, NodeId(from), NodeId(to));
-        for message in read.map_err(|e| e.to_string())?.messages {
+        let read = frame::decode(&frame, NodeId(from), NodeId(to)).map_err(|e| e.to_string())?;
+        self.hear(from, to, read.health);
+        for message in read.messages {
             let body: PeerBody = message.body;
             self.step(to, Event::Message { from: NodeId(from), body }, property)?;
         }
@@ -432,6 +484,7 @@ impl World {
             return Ok(());
         }
         let Some(batch) = node.disk.queue.pop_front() else { return Ok(()) };
+        node.wrote.extend(node.writing.pop_front().map(|at| now_ms - at));
         node.disk.write(&batch);
         if let Some(install) = batch.installs {
             let (index, entry_term) = install.model.applied();
@@ -569,7 +622,7 @@ impl World {
     // ---- clients --------------------------------------------------------------------------
 
     fn act(&mut self, client: u64, property: &mut dyn Property) -> Result<(), String> {
-        let pause = self.rng.random_range(5..120);
+        let pause = self.rng.random_range(if self.settings.steady { 50..350 } else { 5..120 });
         self.plan(pause, Happening::Act { client });
         if self.now_ms + 4_000 > self.settings.wild_ms + self.settings.calm_ms {
             return Ok(());
