@@ -72,7 +72,8 @@ impl Journal {
         &self.wal
     }
 
-    pub(crate) fn append(&mut self, records: Vec<WalRecord>, acks: Vec<Ack>) {
+    /// Queues records; the number is that of the batch they are in.
+    pub(crate) fn append(&mut self, records: Vec<WalRecord>, acks: Vec<Ack>) -> u64 {
         let at_ms = self.clock.mono_ms();
         let batch = Batch { number: self.next, records, acks, at_ms };
         self.next += 1;
@@ -80,6 +81,7 @@ impl Journal {
             self.submit(&batch);
         }
         self.batches.push_back(batch);
+        self.next - 1
     }
 
     fn submit(&self, batch: &Batch) {

@@ -117,7 +117,11 @@ impl Loop {
     ) -> bool {
         match self.journal.completed(now.mono_ms, batch, attempt, result) {
             Progress::Nothing => {}
-            Progress::DiskFull => self.set_disk_full(now, true),
+            Progress::DiskFull => {
+                self.set_disk_full(now, true);
+                // What waits is refused now instead of when there is room again.
+                self.release();
+            }
             Progress::Fatal(reason) => {
                 tracing::error!(reason, "the node's log failed; this node stops serving");
                 self.inner.fatal.send_replace(Some(reason));
@@ -125,6 +129,9 @@ impl Loop {
             }
             Progress::Durable(acks) => {
                 self.set_disk_full(now, false);
+                if self.proposing.is_some_and(|proposed| proposed <= batch) {
+                    self.release();
+                }
                 for ack in acks {
                     self.on_ack(now, ack);
                 }

@@ -71,6 +71,12 @@ pub(super) struct Loop {
     pub(super) standing: Arc<Standing>,
     /// When the next beat is due.
     pub(super) beat_due_ms: u64,
+    /// The log's batch with this node's newest proposals, until it is durable here. What arrives
+    /// meanwhile is proposed together: one entry, one frame and one sync for all of it, as in a
+    /// database's group commit. A lone write never waits: nothing is on its way to the disk then.
+    pub(super) proposing: Option<u64>,
+    /// Groups with submits that wait for it.
+    pub(super) held: Vec<GroupId>,
 }
 
 pub(super) struct Created {
@@ -98,6 +104,8 @@ impl Loop {
             fitness: Fitness::default(),
             standing: Arc::default(),
             beat_due_ms: 0,
+            proposing: None,
+            held: Vec::new(),
         }
     }
 
@@ -358,10 +366,18 @@ impl Loop {
 
     fn turn(&mut self, now: Now) {
         let dirty = std::mem::take(&mut self.dirty);
+        let holds = self.proposing.is_some();
+        let mut proposes = false;
         for group in &dirty {
             let Some(replica) = self.replicas.get_mut(group) else { continue };
             replica.dirty = false;
-            let submits = std::mem::take(&mut replica.submits);
+            let submits = if holds && !replica.submits.is_empty() {
+                self.held.push(*group);
+                Vec::new()
+            } else {
+                std::mem::take(&mut replica.submits)
+            };
+            proposes |= !submits.is_empty();
             let (core, out) = (&mut replica.core, &mut self.out);
             let settled = catch_unwind(AssertUnwindSafe(|| {
                 if !submits.is_empty() {
@@ -387,13 +403,24 @@ impl Loop {
         self.heed(now, out.notes.drain(..));
         if !out.records.is_empty() || !out.persists.is_empty() {
             let acks = out.persists.drain(..).map(|(group, number)| Ack::Ready { group, number });
-            self.journal.append(std::mem::take(&mut out.records), acks.collect());
+            let batch = self.journal.append(std::mem::take(&mut out.records), acks.collect());
+            if proposes {
+                self.proposing = Some(batch);
+            }
         }
         self.send(now, out.sends.drain(..));
         for (ticket, answer) in out.answers.drain(..) {
             self.answer(ticket, answer);
         }
         self.out = out;
+    }
+
+    /// The newest proposals are durable here, or will not be: what waited is proposed.
+    pub(super) fn release(&mut self) {
+        self.proposing = None;
+        for group in std::mem::take(&mut self.held) {
+            self.touch(group);
+        }
     }
 
     fn answer(&mut self, ticket: Ticket, answer: Result<Answer, GroupError>) {
