@@ -97,6 +97,41 @@ impl Value {
     }
 }
 
+/// What [`Item::size`] says of an encoded item, without making one: writes need it of what they replace.
+pub fn stored_size(bytes: &[u8]) -> Result<usize, FormatError> {
+    let mut d = Decoder::new(bytes, WHAT);
+    d.version(VERSION)?;
+    let size = map_size(&mut d, 0, 0)?;
+    d.end()?;
+    Ok(size)
+}
+
+/// `each`: what every attribute of a nested map costs beside its name and value.
+fn map_size(d: &mut Decoder<'_>, level: usize, each: usize) -> Result<usize, FormatError> {
+    (0..read_len(d, 2)?)
+        .try_fold(0, |size, _| Ok(size + each + read_bytes(d)?.len() + value_size(d, level)?))
+}
+
+fn value_size(d: &mut Decoder<'_>, level: usize) -> Result<usize, FormatError> {
+    if level > NESTING_LEVELS {
+        return Err(d.error(format!("values are nested deeper than {NESTING_LEVELS} levels")));
+    }
+    let kind = d.u8()?;
+    Ok(match kind {
+        1 | 3 => read_bytes(d)?.len(),
+        2 => Number::decode(d)?.size(),
+        4..=6 => 1,
+        7 => 3 + map_size(d, level + 1, 1)?,
+        8 => (0..read_len(d, 1)?)
+            .try_fold(3, |size, _| Ok::<_, FormatError>(size + 1 + value_size(d, level + 1)?))?,
+        9 | 11 => (0..read_len(d, 1)?)
+            .try_fold(0, |size, _| Ok::<_, FormatError>(size + read_bytes(d)?.len()))?,
+        10 => (0..read_len(d, 1)?)
+            .try_fold(0, |size, _| Ok::<_, FormatError>(size + Number::decode(d)?.size()))?,
+        other => return Err(d.error(format!("unknown type byte {other}"))),
+    })
+}
+
 fn varint_len(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
@@ -299,8 +334,14 @@ pub(crate) mod tests {
         }
 
         #[test]
+        fn the_size_of_stored_bytes_is_the_items(item in item()) {
+            prop_assert_eq!(stored_size(&item.encode()), Ok(item.size()));
+        }
+
+        #[test]
         fn any_bytes_are_an_item_or_an_error(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Item::decode(&bytes);
+            let _ = stored_size(&bytes);
             if let Some(first) = bytes.first_mut() {
                 *first = VERSION;
                 // What is accepted is canonical: it encodes to the same bytes.
@@ -316,6 +357,7 @@ pub(crate) mod tests {
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
             let _ = Item::decode(&bytes);
+            let _ = stored_size(&bytes);
         }
     }
 }
