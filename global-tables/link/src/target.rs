@@ -119,7 +119,8 @@ fn judge(error: RouteError) -> MergeError {
             GroupError::ClockSkew(_)
             | GroupError::DiskFull(_)
             | GroupError::Corrupt(_)
-            | GroupError::Invalid(_),
+            | GroupError::Invalid(_)
+            | GroupError::Rejected(_),
         ) => MergeError::Hold(text),
         _ => MergeError::Retry(text),
     }

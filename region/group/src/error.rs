@@ -50,6 +50,10 @@ pub enum GroupError {
     /// and never will be under this token.
     #[error("the token has expired: whether the write was applied before is not known any more")]
     Expired,
+    /// What the caller asked cannot be done with what is stored; a retry does not help. The text is
+    /// DynamoDB's.
+    #[error("{0}")]
+    Rejected(String),
 }
 
 impl GroupError {
@@ -66,6 +70,7 @@ impl GroupError {
                 | GroupError::Invalid(_)
                 | GroupError::ClockSkew(_)
                 | GroupError::Expired
+                | GroupError::Rejected(_)
         )
     }
 }

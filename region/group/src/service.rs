@@ -12,11 +12,11 @@ use crate::error::GroupError;
 use crate::host::Host;
 use crate::net::{CallError, Peer, Service};
 use crate::types::{
-    DigestRequest, DigestResponse, GroupStatus, RangeRequest, RangeResponse, ReadRequest,
-    ReadResponse, WriteRequest, WriteResponse,
+    ConflictsRequest, ConflictsResponse, DigestRequest, DigestResponse, GroupStatus, RangeRequest,
+    RangeResponse, ReadRequest, ReadResponse, TableFacts, WriteRequest, WriteResponse,
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// An answer must fit a frame between nodes.
 const CHANGES_BYTES_MAX: usize = 4 << 20;
 
@@ -34,6 +34,8 @@ pub(crate) enum Ask {
     Changes(Shard, u64, u32),
     SnapshotOpen(GroupId),
     SnapshotRead(u64, u32),
+    Conflicts(ConflictsRequest),
+    Follow(GroupId, TableFacts),
 }
 
 /// The order of the variants is wire format.
@@ -60,6 +62,7 @@ pub(crate) enum Tell {
     },
     /// Empty: the end.
     SnapshotChunk(Bytes),
+    Conflicts(ConflictsResponse),
 }
 
 pub(crate) fn encode<T: Serialize>(value: &T) -> Bytes {
@@ -117,6 +120,11 @@ async fn answer(host: Host, ask: Ask) -> Result<Tell, GroupError> {
                 head_seq: changes.head_seq,
             }
         }
+        Ask::Conflicts(request) => Tell::Conflicts(host.conflicts(request).await?),
+        Ask::Follow(group, facts) => {
+            host.follow(group, facts).await?;
+            Tell::Done
+        }
         Ask::SnapshotOpen(group) => host.open_snapshot(group).await?,
         Ask::SnapshotRead(id, at) => Tell::SnapshotChunk(host.read_snapshot(id, at).await?),
     })
@@ -129,18 +137,18 @@ mod tests {
     #[test]
     fn a_call_has_the_written_form() {
         let ask = Ask::SnapshotRead(300, 1);
-        assert_eq!(encode(&ask), [1, 10, 0xac, 0x02, 1][..]);
+        assert_eq!(encode(&ask), [2, 10, 0xac, 0x02, 1][..]);
         let tell: Result<Tell, GroupError> = Err(GroupError::NoSuchGroup);
-        assert_eq!(encode(&tell), [1, 1, 1][..]);
+        assert_eq!(encode(&tell), [2, 1, 1][..]);
         let back: Result<Tell, GroupError> = decode(&encode(&tell)).unwrap();
         assert_eq!(back.unwrap_err(), GroupError::NoSuchGroup);
     }
 
     #[test]
     fn another_version_is_refused_by_name() {
-        let error = decode::<Ask>(&[2, 0]).unwrap_err();
-        assert!(error.contains("version 2"), "{error}");
+        let error = decode::<Ask>(&[1, 0]).unwrap_err();
+        assert!(error.contains("version 1"), "{error}");
         assert!(decode::<Ask>(&[]).is_err());
-        assert!(decode::<Ask>(&[1, 200]).is_err());
+        assert!(decode::<Ask>(&[2, 200]).is_err());
     }
 }

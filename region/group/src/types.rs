@@ -5,7 +5,11 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tombolo_item::{Condition, GroupId, Hlc, Key, KeyRange, NodeId, RowKey, Shard, Stamp, TableId};
+use tombolo_item::update::Update;
+use tombolo_item::{
+    Condition, GroupId, Hlc, Key, KeyRange, NodeId, RegionId, RowKey, Shard, Stamp, StreamView,
+    TableId,
+};
 use tombolo_storage::{Digest, Finding};
 use uuid::Uuid;
 
@@ -38,12 +42,32 @@ pub enum WriteOp {
     Put { item: Bytes, condition: Option<Condition>, return_old: bool, return_on_failure: bool },
     /// Remove the item.
     Delete { condition: Option<Condition>, return_old: bool, return_on_failure: bool },
+    /// Change the item, or make one of the key's attributes and what the update sets.
+    Update {
+        update: Update,
+        condition: Option<Condition>,
+        returns: ReturnImages,
+        return_on_failure: bool,
+    },
     /// Take in a change of another region (a canonical change record); stamps decide.
     Merge { change: Bytes },
     /// Remove the row's tombstone, if its stamp is at most `older_than`.
     PurgeTombstone { older_than: Stamp },
     /// Rows outside the items, for internal state: replaced if `expect` holds.
     Rows { rows: Vec<RawRow>, expect: Option<RawRow> },
+}
+
+/// What an update answers with (API reference, `ReturnValues` of UpdateItem).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReturnImages {
+    #[default]
+    None,
+    AllOld,
+    /// What the updated paths led to before.
+    UpdatedOld,
+    AllNew,
+    /// What the updated paths lead to now.
+    UpdatedNew,
 }
 
 /// A row of a space other than the items.
@@ -57,12 +81,13 @@ pub struct RawRow {
 /// What the write did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WriteOutcome {
-    /// Applied. `old` only if asked for and there was an item.
-    Written { old: Option<Bytes> },
+    /// Applied. `old` and `new` only if asked for and there was (is) an item; of an update perhaps only a
+    /// part of it ([`ReturnImages`]). A retry that finds the write done says so without them.
+    Written { old: Option<Bytes>, new: Option<Bytes> },
     /// The condition was false; `item` only if asked for and there is one.
     ConditionFailed { item: Option<Bytes> },
     /// The item already was as asked.
-    Unchanged { old: Option<Bytes> },
+    Unchanged { old: Option<Bytes>, new: Option<Bytes> },
     /// The remote change was decided: `won` = it is what the row now holds (or held already).
     Merged { won: bool },
 }
@@ -75,6 +100,11 @@ pub struct WriteResponse {
     pub stamp: Option<Stamp>,
     /// The change record's sequence number in the shard; 0 without one.
     pub seq: u64,
+    /// Bytes of the item before and after, as DynamoDB counts them; 0: there was (is) none, or the
+    /// write is not one of an item, or this answers a retry of what was done before. What capacity units
+    /// are counted from.
+    pub size_before: u32,
+    pub size_after: u32,
 }
 
 /// Read one item.
@@ -105,14 +135,44 @@ pub struct RangeRequest {
     /// Stop once the items hold this many bytes; 0 = the default of 1 MiB; at most 4 MiB.
     pub max_bytes: u32,
     pub strong: bool,
+    /// Walk the rows of this local index instead: `range` is one of index row keys
+    /// ([`tombolo_item::key::index_sort_range`]), and so are the answer's keys.
+    pub index: Option<u8>,
 }
 
 /// Items in the asked order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RangeResponse {
+    /// Of an index: the whole items, under their rows' keys in the index.
     pub items: Vec<(RowKey, Bytes)>,
     /// Stopped before the end of the range; resume after the last row key.
     pub more: bool,
+}
+
+/// Read the rows of lost writes in a range of their keys ([`crate::ConflictRow::key`]), in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConflictsRequest {
+    pub group: GroupId,
+    pub epoch: u32,
+    pub range: KeyRange,
+    /// At most this many; 0 = as many as fit 1 MiB.
+    pub limit: u32,
+}
+
+/// Lost writes in the order of their keys.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConflictsResponse {
+    /// Key and [`crate::ConflictRow`], encoded.
+    pub rows: Vec<(RowKey, Bytes)>,
+    /// Stopped before the end of the range; go on after the last key.
+    pub more: bool,
+}
+
+/// What of a table its groups know, and can be told anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableFacts {
+    pub view: Option<StreamView>,
+    pub regions: Vec<RegionId>,
 }
 
 /// Where a group is and what it owns. The highest (epoch, conf_index) is the newest.

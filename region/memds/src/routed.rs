@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tombolo_group::{
-    Host, RangeRequest, RangeResponse, ReadRequest, ReadResponse, Token, WriteOp, WriteRequest,
-    WriteResponse,
+    ConflictsRequest, ConflictsResponse, Host, RangeRequest, RangeResponse, ReadRequest,
+    ReadResponse, Token, WriteOp, WriteRequest, WriteResponse,
 };
 use tombolo_item::{GroupId, Key, KeyRange, NodeId, RowKey};
 
@@ -28,6 +28,21 @@ const RANGE_BYTES: u32 = 1 << 20;
 /// The routed submit of this process.
 #[derive(Clone)]
 pub struct Routed(Arc<Inner>);
+
+/// A range to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Walk {
+    /// Row keys; of a local index, keys of its rows ([`tombolo_item::key::index_sort_range`]).
+    pub range: KeyRange,
+    /// The number of a local index: items in its order, under its rows' keys.
+    pub index: Option<u8>,
+    pub reverse: bool,
+    /// At most this many items; 0 = no limit.
+    pub limit: u32,
+    /// About this many bytes; 0 = 1 MiB.
+    pub max_bytes: u32,
+    pub strong: bool,
+}
 
 struct Inner {
     memds: Memds,
@@ -129,9 +144,7 @@ impl Routed {
         }
     }
 
-    /// Read the items of a range in order, or in reverse, over as many partitions as it takes. At
-    /// most `limit` items (0: no limit) and about `max_bytes` (0: 1 MiB); `more` says that it
-    /// stopped before the end of the range: go on after the last row key.
+    /// [`Self::walk`] of a table's own rows.
     #[allow(clippy::too_many_arguments, reason = "they are the request, one each")]
     pub async fn range(
         &self,
@@ -143,6 +156,19 @@ impl Routed {
         strong: bool,
         deadline: Instant,
     ) -> Result<RangeResponse, RouteError> {
+        let walk = Walk { range, index: None, reverse, limit, max_bytes, strong };
+        self.walk(table, walk, deadline).await
+    }
+
+    /// Read the items of a range in order, or in reverse, over as many partitions as it takes. `more`
+    /// says that it stopped before the end of the range: go on after the last row key.
+    pub async fn walk(
+        &self,
+        table: &TableInfo,
+        walk: Walk,
+        deadline: Instant,
+    ) -> Result<RangeResponse, RouteError> {
+        let Walk { range, index, reverse, limit, max_bytes, strong } = walk;
         let max_bytes = if max_bytes == 0 { RANGE_BYTES } else { max_bytes };
         let mut answer = RangeResponse { items: Vec::new(), more: false };
         let mut bytes = 0u32;
@@ -166,6 +192,7 @@ impl Routed {
                 limit: if limit == 0 { 0 } else { limit - count },
                 max_bytes: max_bytes - bytes,
                 strong,
+                index,
             };
             let page = match self.0.host.range_on(target, request, left).await {
                 Ok(page) => page,
@@ -202,6 +229,51 @@ impl Routed {
             tries = Tries::read(deadline);
         }
         Ok(answer)
+    }
+
+    /// The rows of this region's lost writes in a range of their keys, in order, over as many partitions
+    /// as it takes, as the partitions' leaders have applied them. At most `limit` (0: as many as fit
+    /// 1 MiB); go on after the last key while there is `more`.
+    pub async fn conflicts(
+        &self,
+        table: &TableInfo,
+        range: KeyRange,
+        limit: u32,
+        deadline: Instant,
+    ) -> Result<ConflictsResponse, RouteError> {
+        let mut rest = range;
+        let mut tries = Tries::read(deadline);
+        while !rest.is_empty() {
+            let left = tries.left()?;
+            let Some((slot, part)) = self.part(table, &rest, false, &mut tries).await? else {
+                continue;
+            };
+            let Some(target) = tries.leader(&slot) else {
+                tries.nowhere("the partition has no replicas").await?;
+                continue;
+            };
+            let request = ConflictsRequest {
+                group: slot.group,
+                epoch: slot.epoch(),
+                range: part.clone(),
+                limit,
+            };
+            let page = match self.0.host.conflicts_on(target, request, left).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tries.failed(&slot, target, error).await?;
+                    continue;
+                }
+            };
+            let Some(end) = part.end.filter(|_| !page.more) else { return Ok(page) };
+            rest.start = end;
+            // A page is one partition's; what has none is passed over.
+            if !page.rows.is_empty() {
+                return Ok(ConflictsResponse { more: !rest.is_empty(), ..page });
+            }
+            tries = Tries::read(deadline);
+        }
+        Ok(ConflictsResponse::default())
     }
 
     /// The next partition of a walk, and the part of the range that it holds.

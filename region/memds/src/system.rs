@@ -85,6 +85,7 @@ impl Memds {
                         limit: 0,
                         max_bytes: 0,
                         strong: true,
+                        index: None,
                     };
                     match self.0.host.range_on(target, request, left).await {
                         Ok(page) => {

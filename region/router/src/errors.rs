@@ -522,6 +522,7 @@ pub fn from_catalog(error: CatalogError, table: &str, creating: bool) -> Failure
         CatalogError::Invalid(why) => {
             validation(format!("One or more parameter values were invalid: {why}"))
         }
+        CatalogError::Rejected(why) => validation(why),
         CatalogError::NotActiveInTime(_) => Failure::new(
             Code::DeadlineExceeded,
             "RequestTimeout",
@@ -606,7 +607,7 @@ pub fn from_group(error: GroupError, table: &str, writes: bool) -> Failure {
             failure
         }
         GroupError::Overloaded(why) => overloaded(&why),
-        GroupError::Invalid(why) => validation(why),
+        GroupError::Invalid(why) | GroupError::Rejected(why) => validation(why),
         GroupError::DiskFull(why) => Failure::new(
             Code::ResourceExhausted,
             "DiskFull",

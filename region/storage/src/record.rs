@@ -4,15 +4,17 @@
 //! Always true: the record is physical. Applying it reads no clock and evaluates nothing, so equal
 //! entries make equal replicas.
 //!
-//! A batch as bytes (big endian): version u8 ‖ records u32 ‖ each record ‖ crc32c of all before.
+//! A batch as bytes (big endian): version u8 (1, or 2 when a configuration with local indexes is in it) ‖ records u32 ‖ each record ‖ crc32c of all before.
 //! A record: length u32 ‖ postcard of its head (table, shard, evaluation term, token,
-//! configuration, confirmations, marker, closed stamp) ‖ changes u32, each length u32 ‖ bytes ‖
+//! configuration, confirmations, marker, closed stamp), in version 2 followed by postcard of the
+//! configuration's local indexes ‖ changes u32, each length u32 ‖ bytes ‖
 //! rows u32, each space u8 ‖ length u32 ‖ key ‖ 0, or 1 ‖ length u32 ‖ value ‖ extension length u32 ‖
 //! extension.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tombolo_item::codec::verify_checksum;
+use tombolo_item::table::LocalIndex;
 use tombolo_item::{
     Encoder, FormatError, GroupId, HashSecret, Hlc, KeyRange, KeySchema, RegionId, RowKey, Shard,
     SliceDecoder, Stamp, StreamView, TableId,
@@ -97,6 +99,10 @@ pub struct GroupConfig {
     pub parent: Option<ParentShard>,
     /// Whether checkpoints seal the change records they cover.
     pub keep_log: bool,
+    /// The table's local indexes, by their numbers. Formats write them behind the configuration, and
+    /// only where there are some: older ones stay what they were.
+    #[serde(skip)]
+    pub indexes: Vec<LocalIndex>,
 }
 
 /// Where a split child's chain of changes continues from.
@@ -117,6 +123,7 @@ pub struct Confirmed {
 }
 
 const VERSION: u8 = 1;
+const VERSION_WITH_INDEXES: u8 = 2;
 const WHAT: &str = "log record batch";
 
 /// The parts of a record that are not bulk.
@@ -145,7 +152,9 @@ pub fn encode_batch(records: &[LogRecord]) -> Bytes {
         })
         .sum();
     let mut out = Encoder::with_capacity(16 + bulk);
-    out.u8(VERSION);
+    let indexes = |record: &LogRecord| record.config.as_ref().map_or(0, |c| c.indexes.len());
+    let with_indexes = records.iter().any(|record| indexes(record) > 0);
+    out.u8(if with_indexes { VERSION_WITH_INDEXES } else { VERSION });
     out.u32(records.len() as u32);
     for record in records {
         let head = Head {
@@ -162,6 +171,11 @@ pub fn encode_batch(records: &[LogRecord]) -> Bytes {
         out.u32(0);
         out.0 = postcard::to_extend(&head, out.0)
             .expect("a record of plain values always serializes into memory");
+        if with_indexes {
+            let indexes = record.config.as_ref().map_or(&[][..], |config| &config.indexes);
+            out.0 = postcard::to_extend(indexes, out.0)
+                .expect("a list of plain values always serializes into memory");
+        }
         let length = (out.0.len() - at - 4) as u32;
         out.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
         out.u32(record.changes.len() as u32);
@@ -192,12 +206,19 @@ pub fn decode_batch(data: &Bytes) -> Result<Vec<LogRecord>, StorageError> {
 fn read_batch(data: &Bytes) -> Result<Vec<LogRecord>, FormatError> {
     let body = verify_checksum(WHAT, data)?.len();
     let mut input = SliceDecoder::new(data.slice(..body), WHAT);
-    input.version(VERSION)?;
+    let version = input.version(VERSION_WITH_INDEXES)?;
     let mut records = Vec::new();
     for _ in 0..input.u32()? {
         let head = input.bytes()?;
-        let head: OwnedHead =
-            postcard::from_bytes(&head).map_err(|e| input.error(format!("a head: {e}")))?;
+        let (mut head, rest): (OwnedHead, _) =
+            postcard::take_from_bytes(&head).map_err(|e| input.error(format!("a head: {e}")))?;
+        if version == VERSION_WITH_INDEXES {
+            let indexes: Vec<LocalIndex> = postcard::from_bytes(rest)
+                .map_err(|e| input.error(format!("local indexes: {e}")))?;
+            if let Some(config) = &mut head.config {
+                config.indexes = indexes;
+            }
+        }
         let mut changes = Vec::new();
         for _ in 0..input.u32()? {
             changes.push(input.bytes()?);
@@ -234,6 +255,7 @@ fn read_batch(data: &Bytes) -> Result<Vec<LogRecord>, FormatError> {
 
 #[cfg(test)]
 mod tests {
+    use tombolo_item::table::{IndexName, IndexProjection};
     use tombolo_item::{KeyAttribute, KeyType};
 
     use super::*;
@@ -276,6 +298,7 @@ mod tests {
                 regions: vec![RegionId(1), RegionId(2)],
                 parent: Some(ParentShard { shard, seq: 8, hash: 9 }),
                 keep_log: true,
+                indexes: Vec::new(),
             }),
             confirmed: vec![Confirmed {
                 region: RegionId(2),
@@ -300,6 +323,36 @@ mod tests {
             "6578746942e445",
         ];
         assert_eq!(hex, golden.concat());
+    }
+
+    /// What a version 1 batch says, then the indexes at the end of the head.
+    #[test]
+    fn golden_bytes_with_local_indexes() {
+        let mut with = record();
+        let index = |name: &str, kind, projection| LocalIndex {
+            name: IndexName::new(name).unwrap(),
+            sort: KeyAttribute { name: "at".into(), kind },
+            projection,
+        };
+        with.config.as_mut().unwrap().indexes = vec![
+            index("one", KeyType::N, IndexProjection::All),
+            index("two", KeyType::S, IndexProjection::Include(vec!["a".into()])),
+        ];
+        let bytes = encode_batch(&[with.clone()]);
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let plain = hex(&encode_batch(&[record()]));
+        let (head, rest) = (&plain[18..18 + 2 * 0x6e], &plain[18 + 2 * 0x6e..plain.len() - 8]);
+        // Two: "one" by at (N), all; "two" by at (S), with a.
+        let indexes =
+            concat!("02", "036f6e65", "026174", "01", "00", "0374776f", "026174", "00", "02010161");
+        let length = 0x6e + indexes.len() / 2;
+        let expected = format!("0200000001{length:08x}{head}{indexes}{rest}");
+        let written = hex(&bytes);
+        assert_eq!(written[..written.len() - 8], expected);
+        assert_eq!(decode_batch(&bytes).unwrap(), [with.clone()]);
+        let bare = LogRecord { config: None, ..record() };
+        let batch = [bare, with];
+        assert_eq!(decode_batch(&encode_batch(&batch)).unwrap(), batch);
     }
 
     #[test]

@@ -291,6 +291,17 @@ impl<M: Machine> Bench<'_, M> {
             let why = "a configuration of another group or table, or an older epoch";
             return Err(GroupError::Invalid(why.into()));
         }
+        let joins = config.regions.iter().any(|region| !old.regions.contains(region));
+        if joins && self.draft.seq > 0 {
+            let why = "One or more parameter values were invalid: adding a replica to a table that \
+                       holds data, or held some, is not supported yet; add it to a table that was \
+                       never written, or create the table in all its Regions";
+            return Err(GroupError::Rejected(why.into()));
+        }
+        if config.indexes != old.indexes {
+            let why = "local indexes are what a table was created with";
+            return Err(GroupError::Invalid(why.into()));
+        }
         if *old == config {
             return Ok(Verdict::Known(After::Entry(0), Answer::Logged { index: 0 }));
         }

@@ -5,7 +5,7 @@
 //! (the link holds the shard), never skipped and never adopted. A change seen before does nothing.
 
 use bytes::Bytes;
-use tombolo_item::{Cause, ChangeKind, ChangeRecord};
+use tombolo_item::{Cause, ChangeKind, ChangeRecord, Item};
 use tombolo_merge::{Decision, Version, merge};
 use tombolo_storage::{GroupConfig, RowOp, Space, StoredRow};
 
@@ -13,9 +13,10 @@ use super::Machine;
 use super::conflict::{ConflictRow, Loser, Side};
 use super::evaluate::{Bench, Verdict, too_far_ahead};
 use super::event::{Answer, Note};
-use super::writes::Change;
+use super::indexing;
+use super::writes::{Change, answer, corrupt};
 use crate::error::GroupError;
-use crate::types::{Token, WriteOutcome, WriteRequest, WriteResponse};
+use crate::types::{Token, WriteOutcome, WriteRequest};
 
 impl<M: Machine> Bench<'_, M> {
     pub(super) fn merge(
@@ -50,7 +51,7 @@ impl<M: Machine> Bench<'_, M> {
         let decision = merge(ours.as_ref().map(version).as_ref(), &version(&theirs));
         let known = |won, stamp| {
             let outcome = WriteOutcome::Merged { won };
-            let response = WriteResponse { outcome, stamp, seq: 0 };
+            let response = answer(outcome, stamp, 0);
             Ok(Verdict::Known(after, Answer::Write(response)))
         };
         if decision == Decision::Same {
@@ -65,6 +66,11 @@ impl<M: Machine> Bench<'_, M> {
         }
         let mut record = self.record()?;
         let won = decision == Decision::Take;
+        let index = if won {
+            index_moves(config, request, current.as_ref(), remote.new.as_ref())?
+        } else {
+            Vec::new()
+        };
         if let Some(ours) = ours.filter(|ours| conflicts(&remote, ours, won)) {
             let lost = if won { Loser::Local } else { Loser::Remote };
             let (winner, loser) = if won { (theirs.clone(), ours) } else { (ours, theirs.clone()) };
@@ -83,7 +89,7 @@ impl<M: Machine> Bench<'_, M> {
                 return known(false, stamp);
             }
             let outcome = WriteOutcome::Merged { won: false };
-            let response = WriteResponse { outcome, stamp, seq: 0 };
+            let response = answer(outcome, stamp, 0);
             self.keep(&mut record, token, &response);
             return self.log(record, Answer::Write(response));
         }
@@ -99,13 +105,31 @@ impl<M: Machine> Bench<'_, M> {
             new: remote.new.clone(),
             old,
             merge_state: remote.merge_state.clone(),
+            index,
         };
         let seq = self.change(config, request, &mut record, taken);
         let outcome = WriteOutcome::Merged { won: true };
-        let response = WriteResponse { outcome, stamp: Some(remote.stamp), seq };
+        let response = answer(outcome, Some(remote.stamp), seq);
         self.keep(&mut record, token, &response);
         self.log(record, Answer::Write(response))
     }
+}
+
+/// What the taken change makes of the rows of local indexes.
+fn index_moves(
+    config: &GroupConfig,
+    request: &WriteRequest,
+    current: Option<&StoredRow>,
+    new: Option<&Bytes>,
+) -> Result<Vec<RowOp>, GroupError> {
+    if config.indexes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let old = current.filter(|row| !row.tombstone).map(|row| Item::decode(&row.item)).transpose();
+    let old = old.map_err(|e| corrupt(request, e.to_string()))?;
+    let new = new.map(|item| Item::decode(item)).transpose();
+    let new = new.map_err(|e| GroupError::Invalid(format!("the change to merge: {e}")))?;
+    Ok(indexing::moves(config, &request.key, &request.row_key, old.as_ref(), new.as_ref()))
 }
 
 /// A conflict: the change replaced something else than what is here. Not one: a change that comes

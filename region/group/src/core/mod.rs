@@ -9,7 +9,8 @@
 //! and proposal forwarding. Timers and the lease are ours (`election.rs`, `lease.rs`).
 //!
 //! Reading order: [`event`], `replica`, `voting`, `timing`, `election`, `lease`, `leading`,
-//! `fitness`, `handing`, `evaluate`, `writes`, `merging`, `conflict`, `glance`, `log`, `conf`, [`frame`].
+//! `fitness`, `handing`, `evaluate`, `writes`, `updating`, `indexing`, `merging`, `conflict`, `glance`,
+//! `log`, `conf`, [`frame`].
 
 mod conf;
 mod conflict;
@@ -20,6 +21,7 @@ mod fitness;
 pub mod frame;
 mod glance;
 mod handing;
+mod indexing;
 mod leading;
 mod lease;
 mod log;
@@ -32,6 +34,7 @@ mod sim;
 #[cfg(test)]
 mod solo;
 mod timing;
+mod updating;
 mod voting;
 mod writes;
 
@@ -48,6 +51,7 @@ pub use conflict::{ConflictRow, Loser, Side};
 pub(crate) use evaluate::stored;
 pub use event::{Answer, Event, Note, Now, Output, Submit, Ticket};
 pub use fitness::{Fitness, Health, Standing, Unfit};
+pub(crate) use indexing::{base_of, place};
 pub use lease::{LEASE_MS, PROMISE_MS};
 pub use replica::{CoreSettings, GroupCore, Restored, View};
 pub(crate) use replica::{first_conf, voters_of};

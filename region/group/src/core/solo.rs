@@ -52,6 +52,7 @@ impl<M: Machine> Solo<M> {
             regions: regions.to_vec(),
             parent: None,
             keep_log: false,
+            indexes: Vec::new(),
         };
         let spec = GroupSpec { group: GROUP, config, voters: vec![NodeId(1)] };
         let settings = CoreSettings {
@@ -185,18 +186,18 @@ fn merge_of(change: &ChangeRecord) -> WriteOp {
 fn a_put_inserts_modifies_and_leaves_equal_things_alone() {
     let mut solo = Solo::new(&[OURS], Some(StreamView::NewAndOldImages));
     let first = solo.write("a", put("a", "1")).unwrap();
-    assert_eq!(first.outcome, WriteOutcome::Written { old: None });
+    assert_eq!(first.outcome, WriteOutcome::Written { old: None, new: None });
     assert_eq!((first.seq, solo.last().kind), (1, ChangeKind::Insert));
     let second = solo.write("a", put("a", "2")).unwrap();
-    assert_eq!(second.outcome, WriteOutcome::Written { old: Some(item("a", "1")) });
+    assert_eq!(second.outcome, WriteOutcome::Written { old: Some(item("a", "1")), new: None });
     assert_eq!((solo.last().kind, solo.last().replaced), (ChangeKind::Modify, first.stamp));
     assert_eq!(solo.last().old, Some(item("a", "1")));
     assert!(second.stamp > first.stamp);
     let third = solo.write("a", put("a", "2")).unwrap();
-    assert_eq!(third.outcome, WriteOutcome::Unchanged { old: Some(item("a", "2")) });
+    assert_eq!(third.outcome, WriteOutcome::Unchanged { old: Some(item("a", "2")), new: None });
     assert_eq!((third.stamp, third.seq), (second.stamp, 0), "nothing was logged");
     let gone = solo.write("a", delete()).unwrap();
-    assert_eq!(gone.outcome, WriteOutcome::Written { old: Some(item("a", "2")) });
+    assert_eq!(gone.outcome, WriteOutcome::Written { old: Some(item("a", "2")), new: None });
     assert_eq!((solo.last().kind, solo.last().new.clone()), (ChangeKind::Remove, None));
     assert_eq!(solo.core.machine().state().seq, 3);
 }
@@ -222,7 +223,7 @@ fn in_a_replicated_table_an_equal_write_is_a_touch_and_a_delete_leaves_a_stamp()
     let mut solo = Solo::new(&[OURS, THEIRS], None);
     let first = solo.write("a", put("a", "1")).unwrap();
     let touch = solo.write("a", put("a", "1")).unwrap();
-    assert_eq!(touch.outcome, WriteOutcome::Unchanged { old: Some(item("a", "1")) });
+    assert_eq!(touch.outcome, WriteOutcome::Unchanged { old: Some(item("a", "1")), new: None });
     assert!(touch.stamp > first.stamp);
     assert_eq!((solo.last().kind, solo.last().cause), (ChangeKind::Touch, Cause::Touch));
     assert_eq!(solo.last().new, Some(item("a", "1")), "the image travels with the touch");
@@ -234,7 +235,10 @@ fn in_a_replicated_table_an_equal_write_is_a_touch_and_a_delete_leaves_a_stamp()
 
     // The tombstone goes when told to, unless something newer is there.
     let older = WriteOp::PurgeTombstone { older_than: first.stamp.unwrap() };
-    assert_eq!(solo.write("a", older).unwrap().outcome, WriteOutcome::Unchanged { old: None });
+    assert_eq!(
+        solo.write("a", older).unwrap().outcome,
+        WriteOutcome::Unchanged { old: None, new: None }
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! where other regions must learn its stamp.
 
 use bytes::Bytes;
+use tombolo_item::encoding::stored_size;
 use tombolo_item::{
     Cause, ChangeKind, ChangeRecord, Condition, Item, RegionId, Stamp, StreamView, chain_hash,
 };
@@ -13,12 +14,15 @@ use tombolo_storage::{
 };
 use uuid::Uuid;
 
-use super::Machine;
 use super::evaluate::{After, Bench, Verdict, wrong_range};
 use super::event::Answer;
 use super::leading::NewRow;
+use super::updating::Asked;
+use super::{Machine, indexing};
 use crate::error::GroupError;
-use crate::types::{RawRow, Token, WriteOp, WriteOutcome, WriteRequest, WriteResponse};
+use crate::types::{
+    RawRow, ReturnImages, Token, WriteOp, WriteOutcome, WriteRequest, WriteResponse,
+};
 
 /// No image, change or row of one write may hold more. The router's own limits are lower; this one
 /// keeps an entry small enough for one consensus message.
@@ -60,7 +64,8 @@ impl<M: Machine> Bench<'_, M> {
             WriteOp::Rows { rows, .. } => {
                 rows.iter().map(|r| r.key.0.len() + r.value.as_ref().map_or(0, |v| v.len())).sum()
             }
-            WriteOp::Delete { .. } | WriteOp::PurgeTombstone { .. } => 0,
+            // What an update brings is measured by what it makes of the item.
+            WriteOp::Update { .. } | WriteOp::Delete { .. } | WriteOp::PurgeTombstone { .. } => 0,
         };
         if bytes > IMAGE_BYTES_MAX {
             let why = format!("a write of {bytes} bytes; at most {IMAGE_BYTES_MAX} fit an entry");
@@ -69,12 +74,16 @@ impl<M: Machine> Bench<'_, M> {
         let token = request.token;
         match request.op.clone() {
             WriteOp::Put { item, condition, return_old, return_on_failure } => {
-                let asked = Asked { condition, return_old, return_on_failure };
-                self.put(&config, &request, Some(item), asked, token)
+                let asked = Asked { condition, returns: all_old(return_old), return_on_failure };
+                self.put(&config, &request, Some(item), &asked, token)
             }
             WriteOp::Delete { condition, return_old, return_on_failure } => {
-                let asked = Asked { condition, return_old, return_on_failure };
-                self.put(&config, &request, None, asked, token)
+                let asked = Asked { condition, returns: all_old(return_old), return_on_failure };
+                self.put(&config, &request, None, &asked, token)
+            }
+            WriteOp::Update { update, condition, returns, return_on_failure } => {
+                let asked = Asked { condition, returns, return_on_failure };
+                self.update(&config, &request, &update, &asked, token)
             }
             WriteOp::Merge { change } => self.merge(&config, &request, &change, token),
             WriteOp::PurgeTombstone { older_than } => self.purge(&request, older_than),
@@ -98,8 +107,8 @@ impl<M: Machine> Bench<'_, M> {
                 }
             };
         let outcome = match kept.outcome {
-            outcome::WRITTEN => WriteOutcome::Written { old: None },
-            outcome::UNCHANGED => WriteOutcome::Unchanged { old: None },
+            outcome::WRITTEN => WriteOutcome::Written { old: None, new: None },
+            outcome::UNCHANGED => WriteOutcome::Unchanged { old: None, new: None },
             outcome::MERGED_WON => WriteOutcome::Merged { won: true },
             outcome::MERGED_LOST => WriteOutcome::Merged { won: false },
             other => {
@@ -107,7 +116,7 @@ impl<M: Machine> Bench<'_, M> {
                 return Err(GroupError::OutcomeUnknown(why));
             }
         };
-        let response = WriteResponse { outcome, stamp: kept.stamp, seq: 0 };
+        let response = answer(outcome, kept.stamp, 0);
         Ok(Some(Verdict::Known(after, Answer::Write(response))))
     }
 
@@ -141,71 +150,99 @@ impl<M: Machine> Bench<'_, M> {
         config: &GroupConfig,
         request: &WriteRequest,
         item: Option<Bytes>,
-        asked: Asked,
+        asked: &Asked,
         token: Option<Token>,
     ) -> Result<Verdict, GroupError> {
-        if let Some(item) = &item {
-            let decoded = Item::decode(item).map_err(|e| GroupError::Invalid(e.to_string()))?;
+        let after = match &item {
+            Some(item) => Some(Item::decode(item).map_err(|e| GroupError::Invalid(e.to_string()))?),
+            None => None,
+        };
+        if let Some(after) = &after {
             let key =
-                config.schema.key_of(&decoded).map_err(|e| GroupError::Invalid(e.to_string()))?;
+                config.schema.key_of(after).map_err(|e| GroupError::Invalid(e.to_string()))?;
             if key != request.key {
                 let why = "the item's key attributes are not the request's key";
                 return Err(GroupError::Invalid(why.into()));
             }
+            indexing::check(config, after).map_err(|e| GroupError::Rejected(e.to_string()))?;
         }
+        let found = self.find(request)?;
+        let looks = asked.condition.is_some() || !config.indexes.is_empty();
+        let before = if looks { found.item(request)? } else { None };
+        let failed =
+            found.fails(asked.condition.as_ref(), before.as_ref(), asked.return_on_failure);
+        if let Some(failed) = failed? {
+            return Ok(failed);
+        }
+        let old = found.old().filter(|_| asked.returns == ReturnImages::AllOld).cloned();
+        let images = Images { old, new: None };
+        let written = Written { before, after, encoded: item, images };
+        self.replace(config, request, found, written, token)
+    }
+
+    /// The newest proposed version of the request's row.
+    pub(super) fn find(&self, request: &WriteRequest) -> Result<Found, GroupError> {
         let (after, current) = self.row(&request.row_key)?;
-        let old = current.as_ref().filter(|row| !row.tombstone).map(|row| row.item.clone());
-        let replaced = current.as_ref().map(|row| row.stamp);
-        if let Some(condition) = &asked.condition {
-            let held = match &old {
-                Some(bytes) => {
-                    let item = Item::decode(bytes).map_err(|e| corrupt(request, e.to_string()))?;
-                    condition.matches(Some(&item))
-                }
-                None => condition.matches(None),
-            };
-            if !held.map_err(|e| GroupError::Invalid(e.to_string()))? {
-                let item = old.filter(|_| asked.return_on_failure);
-                let outcome = WriteOutcome::ConditionFailed { item };
-                let response = WriteResponse { outcome, stamp: replaced, seq: 0 };
-                return Ok(Verdict::Known(after, Answer::Write(response)));
-            }
-        }
-        let kind = match (&old, &item) {
+        let size = match current.as_ref().filter(|row| !row.tombstone) {
+            Some(row) => stored_size(&row.item).map_err(|e| corrupt(request, e.to_string()))?,
+            None => 0,
+        };
+        Ok(Found { after, current, size: size as u32 })
+    }
+
+    /// Makes what was found what was written.
+    pub(super) fn replace(
+        &mut self,
+        config: &GroupConfig,
+        request: &WriteRequest,
+        found: Found,
+        written: Written,
+        token: Option<Token>,
+    ) -> Result<Verdict, GroupError> {
+        let (old, new) = (found.old().cloned(), written.encoded);
+        let kind = match (&old, &new) {
             (Some(a), Some(b)) if a == b => ChangeKind::Touch,
             (None, None) => ChangeKind::Touch,
             (None, Some(_)) => ChangeKind::Insert,
             (Some(_), Some(_)) => ChangeKind::Modify,
             (Some(_), None) => ChangeKind::Remove,
         };
-        let returned = old.clone().filter(|_| asked.return_old);
         let touch = kind == ChangeKind::Touch;
+        let Images { old: old_shown, new: new_shown } = written.images;
+        let mut response = WriteResponse {
+            outcome: if touch {
+                WriteOutcome::Unchanged { old: old_shown, new: new_shown }
+            } else {
+                WriteOutcome::Written { old: old_shown, new: new_shown }
+            },
+            stamp: found.stamp(),
+            seq: 0,
+            size_before: found.size,
+            size_after: written.after.as_ref().map_or(0, |item| item.size() as u32),
+        };
         if touch && config.regions.len() < 2 {
-            let outcome = WriteOutcome::Unchanged { old: returned };
-            let response = WriteResponse { outcome, stamp: replaced, seq: 0 };
-            return Ok(Verdict::Known(after, Answer::Write(response)));
+            return Ok(Verdict::Known(found.after, Answer::Write(response)));
         }
+        let (key, row_key) = (&request.key, &request.row_key);
+        let index =
+            indexing::moves(config, key, row_key, written.before.as_ref(), written.after.as_ref());
         let hlc = self.tip.clock.tick(self.now.wall_ms);
         let stamp = Stamp { hlc, region: self.region, seq: self.draft.seq + 1 };
         let change = Change {
             stamp,
-            replaced,
+            replaced: found.stamp(),
             origin: self.region,
             cause: if touch { Cause::Touch } else { Cause::User },
             kind,
             transaction: None,
-            new: item,
+            new,
             old,
             merge_state: Bytes::new(),
+            index,
         };
         let mut record = self.record()?;
-        let seq = self.change(config, request, &mut record, change);
-        let outcome = if touch {
-            WriteOutcome::Unchanged { old: returned }
-        } else {
-            WriteOutcome::Written { old: returned }
-        };
-        let response = WriteResponse { outcome, stamp: Some(stamp), seq };
+        response.seq = self.change(config, request, &mut record, change);
+        response.stamp = Some(stamp);
         self.keep(&mut record, token, &response);
         self.log(record, Answer::Write(response))
     }
@@ -259,24 +296,25 @@ impl<M: Machine> Bench<'_, M> {
         let name = (Space::ITEMS, request.row_key.clone());
         self.draft.rows.insert(name, NewRow::Item(row));
         record.changes.push(canonical);
+        record.rows.extend(change.index);
         seq
     }
 
     fn purge(&mut self, request: &WriteRequest, older_than: Stamp) -> Result<Verdict, GroupError> {
         let (after, current) = self.row(&request.row_key)?;
-        let response = |outcome, stamp| Answer::Write(WriteResponse { outcome, stamp, seq: 0 });
+        let response = |outcome, stamp| Answer::Write(answer(outcome, stamp, 0));
         match current {
             Some(row) if row.tombstone && row.stamp <= older_than => {
                 let mut record = self.record()?;
                 let key = request.row_key.clone();
                 record.rows.push(RowOp { space: Space::ITEMS, key: key.clone(), value: None });
                 self.draft.rows.insert((Space::ITEMS, key), NewRow::Item(None));
-                let outcome = WriteOutcome::Written { old: None };
+                let outcome = WriteOutcome::Written { old: None, new: None };
                 self.log(record, response(outcome, Some(row.stamp)))
             }
             other => {
                 let stamp = other.map(|row| row.stamp);
-                let outcome = WriteOutcome::Unchanged { old: None };
+                let outcome = WriteOutcome::Unchanged { old: None, new: None };
                 Ok(Verdict::Known(after, response(outcome, stamp)))
             }
         }
@@ -302,7 +340,7 @@ impl<M: Machine> Bench<'_, M> {
             let current = self.raw(expect.space, &expect.key)?;
             if current != expect.value {
                 let outcome = WriteOutcome::ConditionFailed { item: current };
-                let response = WriteResponse { outcome, stamp: None, seq: 0 };
+                let response = answer(outcome, None, 0);
                 return Ok(Verdict::Known(after, Answer::Write(response)));
             }
         }
@@ -311,18 +349,80 @@ impl<M: Machine> Bench<'_, M> {
             let op = RowOp { space: row.space, key: row.key, value: row.value };
             self.set_raw(&mut record, op);
         }
-        let outcome = WriteOutcome::Written { old: None };
-        let response = WriteResponse { outcome, stamp: None, seq: 0 };
+        let outcome = WriteOutcome::Written { old: None, new: None };
+        let response = answer(outcome, None, 0);
         self.keep(&mut record, token, &response);
         self.log(record, Answer::Write(response))
     }
 }
 
-/// What a put or delete asks beside the row.
-struct Asked {
-    condition: Option<Condition>,
-    return_old: bool,
-    return_on_failure: bool,
+fn all_old(asked: bool) -> ReturnImages {
+    if asked { ReturnImages::AllOld } else { ReturnImages::None }
+}
+
+/// An answer without sizes.
+pub(super) fn answer(outcome: WriteOutcome, stamp: Option<Stamp>, seq: u64) -> WriteResponse {
+    WriteResponse { outcome, stamp, seq, size_before: 0, size_after: 0 }
+}
+
+/// The row that a write finds.
+pub(super) struct Found {
+    after: After,
+    current: Option<StoredRow>,
+    /// Of the item, as DynamoDB counts it.
+    size: u32,
+}
+
+impl Found {
+    fn old(&self) -> Option<&Bytes> {
+        self.current.as_ref().filter(|row| !row.tombstone).map(|row| &row.item)
+    }
+
+    fn stamp(&self) -> Option<Stamp> {
+        self.current.as_ref().map(|row| row.stamp)
+    }
+
+    pub(super) fn item(&self, request: &WriteRequest) -> Result<Option<Item>, GroupError> {
+        let decode =
+            |bytes: &Bytes| Item::decode(bytes).map_err(|e| corrupt(request, e.to_string()));
+        self.old().map(decode).transpose()
+    }
+
+    /// The answer, if the condition does not hold for `item`.
+    pub(super) fn fails(
+        &self,
+        condition: Option<&Condition>,
+        item: Option<&Item>,
+        return_item: bool,
+    ) -> Result<Option<Verdict>, GroupError> {
+        let Some(condition) = condition else { return Ok(None) };
+        if condition.matches(item).map_err(|e| GroupError::Invalid(e.to_string()))? {
+            return Ok(None);
+        }
+        let outcome =
+            WriteOutcome::ConditionFailed { item: self.old().filter(|_| return_item).cloned() };
+        let (size_before, size_after) = (self.size, self.size);
+        let response =
+            WriteResponse { outcome, stamp: self.stamp(), seq: 0, size_before, size_after };
+        Ok(Some(Verdict::Known(self.after, Answer::Write(response))))
+    }
+}
+
+/// What a write makes of an item.
+pub(super) struct Written {
+    /// The item as it was: known where somebody looked.
+    pub(super) before: Option<Item>,
+    pub(super) after: Option<Item>,
+    /// `after`, encoded.
+    pub(super) encoded: Option<Bytes>,
+    pub(super) images: Images,
+}
+
+/// What a write answers with.
+#[derive(Default)]
+pub(super) struct Images {
+    pub(super) old: Option<Bytes>,
+    pub(super) new: Option<Bytes>,
 }
 
 /// The parts of a change record that differ by cause.
@@ -336,8 +436,10 @@ pub(super) struct Change {
     pub(super) new: Option<Bytes>,
     pub(super) old: Option<Bytes>,
     pub(super) merge_state: Bytes,
+    /// What it makes of the rows of local indexes.
+    pub(super) index: Vec<RowOp>,
 }
 
-fn corrupt(request: &WriteRequest, reason: String) -> GroupError {
+pub(super) fn corrupt(request: &WriteRequest, reason: String) -> GroupError {
     GroupError::Corrupt(format!("the stored item of group {}: {reason}", request.group))
 }

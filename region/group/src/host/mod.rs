@@ -7,9 +7,10 @@
 //! - Nothing here blocks an async worker for longer than a short tree read; everything longer runs
 //!   on a blocking thread.
 //!
-//! Reading order: this file, `reads`, `remote`, `inbox`, `run`, `life`, `recover`, `shared`, `journal`, `snapshot`, `checkpoint`, `skew`,
+//! Reading order: this file, `reads`, `by_index`, `remote`, `inbox`, `run`, `life`, `recover`, `shared`, `journal`, `snapshot`, `checkpoint`, `skew`,
 //! `fitness`, `clock`.
 
+mod by_index;
 mod checkpoint;
 mod clock;
 mod fitness;
@@ -332,6 +333,19 @@ impl Host {
     /// Replaces the group's configuration (same group and table, same or later epoch).
     pub async fn set_config(&self, group: GroupId, config: GroupConfig) -> Result<(), GroupError> {
         self.submit(group, Submit::Config(Box::new(config))).await.map(|_| ())
+    }
+
+    /// Leader: makes the group follow what its table has become. A region is taken in only while the
+    /// group was never written.
+    pub async fn follow(&self, group: GroupId, facts: TableFacts) -> Result<(), GroupError> {
+        let known = self.shared(group)?.config.load_full();
+        let Some(config) = known else {
+            return Err(GroupError::NotServing("the group has no configuration yet".into()));
+        };
+        let mut config = GroupConfig::clone(&config);
+        config.keep_log = facts.view.is_some() || facts.regions.len() > 1;
+        (config.view, config.regions) = (facts.view, facts.regions);
+        self.set_config(group, config).await
     }
 
     /// Leader: nothing at or below this stamp follows from this shard. Logs one if the last that

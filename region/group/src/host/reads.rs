@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tombolo_item::{GroupId, RowKey};
-use tombolo_storage::{Partition, Space};
+use tombolo_storage::{GroupConfig, Partition, Space};
 
 use super::shared::{Shared, Wants};
-use super::{Host, unexpected};
+use super::{Host, by_index, unexpected};
 use crate::core::{Answer, Submit, stored};
 use crate::error::GroupError;
 use crate::types::*;
@@ -63,10 +63,22 @@ impl Host {
         }
         shared.check(request.epoch, Wants::Range(&request.range))?;
         let partition = Partition::clone(&shared.partition.load());
+        let config = shared.config.load_full();
         if (1..=RANGE_INLINE).contains(&request.limit) {
-            return collect(&partition, &request);
+            return collect(&partition, config.as_deref(), &request);
         }
-        self.blocking(move || collect(&partition, &request)).await?
+        self.blocking(move || collect(&partition, config.as_deref(), &request)).await?
+    }
+
+    /// Reads the rows of writes that lost a conflict, as this replica has applied them.
+    pub async fn conflicts(
+        &self,
+        request: ConflictsRequest,
+    ) -> Result<ConflictsResponse, GroupError> {
+        let shared = self.shared(request.group)?;
+        shared.check(request.epoch, Wants::Range(&request.range))?;
+        let partition = Partition::clone(&shared.partition.load());
+        self.blocking(move || lost_writes(&partition, &request)).await?
     }
 
     /// Leader: logs a marker. Every replica pins its view when it applies it; [`Self::digest`] asks
@@ -105,12 +117,21 @@ impl Host {
     }
 }
 
-fn collect(partition: &Partition, request: &RangeRequest) -> Result<RangeResponse, GroupError> {
+fn collect(
+    partition: &Partition,
+    config: Option<&GroupConfig>,
+    request: &RangeRequest,
+) -> Result<RangeResponse, GroupError> {
     let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
     let max_bytes = match request.max_bytes as usize {
         0 => RANGE_BYTES,
         n => n.min(RANGE_BYTES_MAX),
     };
+    if let Some(number) = request.index {
+        let config = config
+            .ok_or_else(|| GroupError::NotServing("the group has no configuration yet".into()))?;
+        return by_index::collect(partition, config, number, request, limit, max_bytes);
+    }
     let (mut items, mut bytes, mut more): (Vec<(RowKey, Bytes)>, _, _) = (Vec::new(), 0, false);
     let mut visit = |key: RowKey, row: tombolo_storage::StoredRow| {
         if row.tombstone {
@@ -126,6 +147,25 @@ fn collect(partition: &Partition, request: &RangeRequest) -> Result<RangeRespons
     };
     partition.range(Space::ITEMS, &request.range, request.reverse, &mut visit).map_err(stored)?;
     Ok(RangeResponse { items, more })
+}
+
+fn lost_writes(
+    partition: &Partition,
+    request: &ConflictsRequest,
+) -> Result<ConflictsResponse, GroupError> {
+    let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
+    let (mut response, mut bytes) = (ConflictsResponse::default(), 0);
+    let mut visit = |key: RowKey, row: Bytes| {
+        if response.rows.len() >= limit || bytes >= RANGE_BYTES {
+            response.more = true;
+            return ControlFlow::Break(());
+        }
+        bytes += key.0.len() + row.len();
+        response.rows.push((key, row));
+        ControlFlow::Continue(())
+    };
+    partition.range_raw(Space::CONFLICTS, &request.range, false, &mut visit).map_err(stored)?;
+    Ok(response)
 }
 
 fn digest(

@@ -16,7 +16,8 @@ use crate::types::*;
 
 impl Host {
     async fn ask(&self, node: NodeId, ask: Ask, deadline: Duration) -> Result<Tell, GroupError> {
-        let changes = matches!(ask, Ask::Write(_) | Ask::Confirm(..) | Ask::Marker(_));
+        let changes =
+            matches!(ask, Ask::Write(_) | Ask::Confirm(..) | Ask::Marker(_) | Ask::Follow(..));
         let body = encode(&ask);
         match self.0.net.call(node, ServiceId::Group, body, deadline).await {
             Ok(answer) => decode::<Result<Tell, GroupError>>(&answer).unwrap_or_else(|reason| {
@@ -80,6 +81,38 @@ impl Host {
             Tell::Range(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// [`Self::conflicts`] on another node (or here).
+    pub async fn conflicts_on(
+        &self,
+        node: NodeId,
+        request: ConflictsRequest,
+        deadline: Duration,
+    ) -> Result<ConflictsResponse, GroupError> {
+        if node == self.0.settings.node {
+            let conflicts = tokio::time::timeout(deadline, self.conflicts(request));
+            return conflicts.await.unwrap_or_else(|_| Err(late()));
+        }
+        match self.ask(node, Ask::Conflicts(request), deadline).await? {
+            Tell::Conflicts(response) => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// [`Self::follow`] on another node (or here).
+    pub async fn follow_on(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        facts: TableFacts,
+        deadline: Duration,
+    ) -> Result<(), GroupError> {
+        if node == self.0.settings.node {
+            let follow = tokio::time::timeout(deadline, self.follow(group, facts));
+            return follow.await.unwrap_or_else(|_| Err(late()));
+        }
+        self.ask(node, Ask::Follow(group, facts), deadline).await.map(|_| ())
     }
 
     /// [`Self::confirm`] on another node (or here).

@@ -51,6 +51,7 @@ pub(crate) fn spec(group: GroupId) -> GroupSpec {
         regions: vec![RegionId(1)],
         parent: None,
         keep_log: true,
+        indexes: Vec::new(),
     };
     GroupSpec { group, config, voters: vec![NodeId(1), NodeId(2), NodeId(3)] }
 }

@@ -24,7 +24,7 @@ async fn writes_are_read_everywhere_and_survive_a_restart_of_all() {
     for n in 0..50 {
         let response =
             cluster.write(cluster.put(GROUP, &format!("key {n}"), &format!("{n}"))).await;
-        assert_eq!(response.outcome, WriteOutcome::Written { old: None });
+        assert_eq!(response.outcome, WriteOutcome::Written { old: None, new: None });
         assert_eq!(response.seq, n + 1);
     }
     assert_eq!(value_of(cluster.read(GROUP, "key 7").await), Some("7".into()));
@@ -45,6 +45,7 @@ async fn writes_are_read_everywhere_and_survive_a_restart_of_all() {
         limit: 20,
         max_bytes: 0,
         strong: true,
+        index: None,
     };
     let page = other.range_on(NodeId(leader), range.clone(), LIMIT).await.unwrap();
     assert_eq!((page.items.len(), page.more), (20, true));

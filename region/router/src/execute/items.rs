@@ -37,7 +37,7 @@ fn returns_old(returns: ReturnValues) -> Result<bool, Failure> {
 /// The answer to a put or a delete.
 fn written(response: WriteResponse) -> Result<Answer, Failure> {
     match response.outcome {
-        WriteOutcome::Written { old } | WriteOutcome::Unchanged { old } => {
+        WriteOutcome::Written { old, .. } | WriteOutcome::Unchanged { old, .. } => {
             let (stamp, seq) = (response.stamp, response.seq);
             let attributes = decode_some(old)?;
             Ok(Answer::Written(Written { attributes, stamp, seq, ..Written::default() }))

@@ -6,7 +6,7 @@
 //! carried by each snapshot.
 //!
 //! Saved form: version u8 ‖ applied index u64 ‖ its term u64 ‖ postcard of [`PartitionState`] ‖
-//! crc32c of all before u32.
+//! crc32c of all before u32. Version 2, for a group with local indexes: postcard of them follows the state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::record::{Confirmed, GroupConfig, TokenRecord, TokenResult};
 
 const VERSION: u8 = 1;
+const VERSION_WITH_INDEXES: u8 = 2;
 
 /// How long an answer is kept, in milliseconds of log time.
 pub const TOKEN_LIFE_MS: u64 = 10 * 60 * 1000;
@@ -139,11 +140,16 @@ impl PartitionState {
 
     /// The saved form.
     pub(crate) fn encode(&self, applied: (u64, u64)) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let indexes = self.config.as_ref().map_or(&[][..], |config| &config.indexes);
+        let mut out = vec![if indexes.is_empty() { VERSION } else { VERSION_WITH_INDEXES }];
         out.extend_from_slice(&applied.0.to_be_bytes());
         out.extend_from_slice(&applied.1.to_be_bytes());
         let mut out = postcard::to_extend(self, out)
             .expect("a state of maps and plain values always serializes into memory");
+        if !indexes.is_empty() {
+            out = postcard::to_extend(indexes, out)
+                .expect("a list of plain values always serializes into memory");
+        }
         let crc = crc_fast::crc32_iscsi(&out);
         out.extend_from_slice(&crc.to_be_bytes());
         out
@@ -158,17 +164,24 @@ impl PartitionState {
         if crc_fast::crc32_iscsi(body) != u32::from_be_bytes(*crc) {
             return Err("the checksum of the partition state does not match".into());
         }
-        if body[0] != VERSION {
+        if ![VERSION, VERSION_WITH_INDEXES].contains(&body[0]) {
             return Err(format!(
-                "partition state format version {}; this program knows {VERSION}",
+                "partition state format version {}; this program knows 1 to {VERSION_WITH_INDEXES}",
                 body[0]
             ));
         }
         let word = |at: usize| {
             u64::from_be_bytes(body[at..at + 8].try_into().expect("eight bytes were sliced"))
         };
-        let state = postcard::from_bytes(&body[17..])
+        let (mut state, rest) = postcard::take_from_bytes::<Self>(&body[17..])
             .map_err(|e| format!("the partition state cannot be read: {e}"))?;
+        if body[0] == VERSION_WITH_INDEXES {
+            let indexes = postcard::from_bytes(rest)
+                .map_err(|e| format!("the local indexes cannot be read: {e}"))?;
+            if let Some(config) = &mut state.config {
+                config.indexes = indexes;
+            }
+        }
         Ok((state, (word(1), word(9))))
     }
 }

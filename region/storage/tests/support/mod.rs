@@ -67,6 +67,7 @@ impl Maker {
             regions,
             parent: None,
             keep_log: true,
+            indexes: Vec::new(),
         };
         Self { config, seq: 0, hash: 0, ms: 1_000_000 }
     }

@@ -758,6 +758,7 @@ fn spec() -> GroupSpec {
         regions: vec![RegionId(1), RegionId(2)],
         parent: None,
         keep_log: false,
+        indexes: Vec::new(),
     };
     GroupSpec { group: GROUP, config, voters: (1..=NODES).map(NodeId).collect() }
 }
