@@ -21,6 +21,7 @@ use crate::placement::{Candidate, place};
 use crate::rows::{
     CounterRow, FIRST_TABLE_GROUP, NameRow, PartitionRow, RangeRow, TableRow, VoterRow, group_id,
 };
+use crate::settings::stream_label;
 use crate::submit::now_ms;
 use crate::system::Held;
 use crate::wire::{Ask, Tell};
@@ -70,6 +71,13 @@ impl Memds {
                 name: name.to_owned(),
                 status: row.info.status.to_string(),
             });
+        }
+        if row.info.settings.deletion_protection {
+            return Err(CatalogError::Rejected(
+                "Resource cannot be deleted as it is currently protected against deletion. \
+                 Disable deletion protection first."
+                    .into(),
+            ));
         }
         self.mark_deleting(row.info.id).await?;
         let deleting = |directory: &Directory| {
@@ -152,7 +160,7 @@ impl Memds {
         }
         let first_group = self.allocate_groups(info.partitions).await?;
         let info = TableInfo { status: TableStatus::Creating, ..info };
-        let row = TableRow { info, first_group, pending };
+        let row = TableRow { info, first_group, pending, founded: None, untold: false };
         match self.put_row(&id, &row, Held::Absent).await {
             Ok(()) => {}
             Err(MemdsError::Conflict { .. }) => {
@@ -280,6 +288,9 @@ impl Memds {
         }
         regions.sort();
         regions.dedup();
+        let created_ms = now_ms();
+        let mut settings = spec.settings;
+        settings.stream_label = spec.view.map(|_| stream_label(created_ms));
         let name_of = |id: &RegionId| self.region(*id).map(|r| r.name.clone()).unwrap_or_default();
         Ok(TableInfo {
             id: TableId(Uuid::new_v4()),
@@ -291,8 +302,9 @@ impl Memds {
             regions,
             status: TableStatus::Creating,
             partitions: spec.partitions,
-            created_ms: now_ms(),
+            created_ms,
             origin: here,
+            settings,
         })
     }
 
@@ -311,7 +323,7 @@ impl Memds {
     }
 
     /// Wait a little for this node's own map, so that callers read their own writes here.
-    async fn until(&self, there: impl Fn(&Directory) -> bool) {
+    pub(crate) async fn until(&self, there: impl Fn(&Directory) -> bool) {
         let mut changed = self.changed();
         let deadline = Instant::now() + MAP_PATIENCE;
         while !there(&self.0.directory.load()) {

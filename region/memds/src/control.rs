@@ -80,7 +80,7 @@ impl Memds {
             let step = match entry.info.status {
                 TableStatus::Creating => self.creating(entry).await,
                 TableStatus::Deleting => self.deleting(entry).await,
-                TableStatus::Active => Ok(false),
+                TableStatus::Active => self.revised(entry).await,
             };
             // One table's trouble is not another's.
             unfinished |= step.unwrap_or_else(|error| {

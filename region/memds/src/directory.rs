@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tombolo_group::Descriptor;
 use tombolo_item::{GroupId, NodeId, RowKey, TableId};
 
-use crate::model::TableInfo;
+use crate::model::{Credential, TableInfo};
 use crate::rows::{DroppedRow, NodeRow, PartitionRow, TableRow};
 
 /// The rows that a directory is made of, as of one applied index of the system group.
@@ -23,6 +23,7 @@ pub(crate) struct Content {
     pub(crate) nodes: Vec<NodeRow>,
     pub(crate) tables: Vec<TableContent>,
     pub(crate) dropped: Vec<DroppedRow>,
+    pub(crate) credentials: Vec<Credential>,
 }
 
 /// One table and its partitions.
@@ -176,6 +177,8 @@ pub(crate) struct Directory {
     pub(crate) tables: HashMap<TableId, Arc<TableEntry>>,
     by_name: HashMap<String, TableId>,
     pub(crate) dropped: Vec<DroppedRow>,
+    /// By access key.
+    pub(crate) credentials: HashMap<String, Arc<Credential>>,
 }
 
 impl Directory {
@@ -200,7 +203,10 @@ impl Directory {
         }
         let nodes = content.nodes.into_iter().map(|row| (row.info.id, row)).collect();
         let by_name = names(&tables);
-        Directory { version: content.version, nodes, tables, by_name, dropped: content.dropped }
+        let credentials = content.credentials.into_iter();
+        let credentials = credentials.map(|c| (c.access_key.clone(), Arc::new(c))).collect();
+        let (version, dropped) = (content.version, content.dropped);
+        Directory { version, nodes, tables, by_name, dropped, credentials }
     }
 
     /// This directory with some tables as of `version` (a table that is gone comes as `None`).
@@ -233,6 +239,7 @@ impl Directory {
             by_name: names(&tables),
             tables,
             dropped: self.dropped.clone(),
+            credentials: self.credentials.clone(),
         })
     }
 
@@ -241,11 +248,15 @@ impl Directory {
         let mut tables: Vec<TableContent> =
             self.tables.values().map(|entry| entry.content()).collect();
         tables.sort_by_key(|table| table.row.info.id);
+        let mut credentials: Vec<Credential> =
+            self.credentials.values().map(|c| (**c).clone()).collect();
+        credentials.sort_by(|a, b| a.access_key.cmp(&b.access_key));
         Content {
             version: self.version,
             nodes: self.nodes.values().cloned().collect(),
             tables,
             dropped: self.dropped.clone(),
+            credentials,
         }
     }
 
@@ -277,6 +288,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::TableStatus;
     use crate::rows::{RangeRow, VoterRow, system_schema};
+    use crate::settings::TableSettings;
 
     pub(crate) fn table_content(id: u128, name: &str, partitions: u32) -> TableContent {
         let info = TableInfo {
@@ -291,6 +303,7 @@ pub(crate) mod tests {
             partitions,
             created_ms: 0,
             origin: RegionId(1),
+            settings: TableSettings::default(),
         };
         let partitions = KeyRange::split_evenly(partitions)
             .iter()
@@ -304,7 +317,13 @@ pub(crate) mod tests {
             })
             .collect();
         TableContent {
-            row: TableRow { info, first_group: GroupId(16), pending: vec![] },
+            row: TableRow {
+                info,
+                first_group: GroupId(16),
+                pending: vec![],
+                founded: None,
+                untold: false,
+            },
             partitions,
         }
     }

@@ -41,6 +41,9 @@ pub enum CatalogError {
     InUse { name: String, status: String },
     #[error("invalid table: {0}")]
     Invalid(String),
+    /// The caller asked for something that cannot be; the text is DynamoDB's where it has one.
+    #[error("{0}")]
+    Rejected(String),
     #[error("table {0} was not ACTIVE in time; it goes on being created")]
     NotActiveInTime(TableId),
     #[error(transparent)]

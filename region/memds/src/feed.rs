@@ -18,8 +18,8 @@ use crate::directory::{Content, Directory, TableContent};
 use crate::error::MemdsError;
 use crate::memds::{ASK_LIMIT, Memds};
 use crate::rows::{
-    DroppedRow, NodeRow, PartitionRow, Row, SYSTEM_GROUP, SYSTEM_SECRET, TableRow, parts_of,
-    system_schema,
+    CredentialRow, DroppedRow, NodeRow, PartitionRow, Row, SYSTEM_GROUP, SYSTEM_SECRET, TableRow,
+    parts_of, system_schema,
 };
 use crate::wire::{Ask, Tell};
 
@@ -79,6 +79,7 @@ fn read_content(memds: &Memds, shown: Option<u64>) -> Result<Option<(Content, u6
     let dropped = stored::<DroppedRow>(&view, &mut marks)?;
     let tables = stored::<TableRow>(&view, &mut marks)?;
     let partitions = stored::<PartitionRow>(&view, &mut marks)?;
+    let credentials = stored::<CredentialRow>(&view, &mut marks)?;
     let marks = marks.finish();
     if shown == Some(marks) {
         return Ok(None);
@@ -96,7 +97,13 @@ fn read_content(memds: &Memds, shown: Option<u64>) -> Result<Option<(Content, u6
             tables[owner].partitions.push(partition);
         }
     }
-    let content = Content { version: view.index(), nodes, tables, dropped: decoded(&dropped)? };
+    let mut credentials = named::<CredentialRow>(&credentials)?
+        .into_iter()
+        .map(|(access_key, row)| row.credential(&access_key))
+        .collect::<Result<Vec<_>, _>>()?;
+    credentials.sort_by(|a, b| a.access_key.cmp(&b.access_key));
+    let dropped = decoded(&dropped)?;
+    let content = Content { version: view.index(), nodes, tables, dropped, credentials };
     Ok(Some((content, marks)))
 }
 
@@ -121,13 +128,19 @@ fn stored<T: Row>(view: &PinnedView, marks: &mut DefaultHasher) -> Result<Vec<By
 }
 
 fn decoded<T: Row>(stored: &[Bytes]) -> Result<Vec<T>, MemdsError> {
+    Ok(named(stored)?.into_iter().map(|(_, row)| row).collect())
+}
+
+/// With their ids.
+fn named<T: Row>(stored: &[Bytes]) -> Result<Vec<(String, T)>, MemdsError> {
     let decode = |item: &Bytes| {
         let (id, value) = parts_of(item).map_err(|reason| MemdsError::Format {
             kind: T::KIND.into(),
             id: "?".into(),
             reason,
         })?;
-        T::decode(&id, &value)
+        let row = T::decode(&id, &value)?;
+        Ok((id, row))
     };
     stored.iter().map(decode).collect()
 }

@@ -31,13 +31,15 @@
 //!
 //! # In reading order
 //! [`model`] (the nouns), [`rows`] (what is replicated), [`directory`] (the map and its floor
-//! search), [`memds`] (the handle), [`founding`] and [`identity`] (starting), [`feed`] (keeping the
+//! search), [`settings`] (what a table is set to), [`memds`] (the handle), [`founding`] and [`identity`] (starting), [`feed`] (keeping the
 //! map; the constant-work refresh), [`wire`] and [`service`] (between nodes), [`system`] (rows from
-//! anywhere), [`catalog`], [`placement`], [`reconcile`], [`control`] (tables from wish to replicas),
+//! anywhere), [`catalog`], [`revise`], [`placement`], [`reconcile`], [`control`] (tables from wish to
+//! replicas), [`credentials`],
 //! [`lease`], [`submit`] and [`routed`] (requests on their way).
 
 mod catalog;
 mod control;
+mod credentials;
 mod directory;
 mod error;
 mod feed;
@@ -49,9 +51,11 @@ mod metrics;
 mod model;
 mod placement;
 mod reconcile;
+mod revise;
 mod routed;
 mod rows;
 mod service;
+mod settings;
 mod submit;
 mod system;
 mod wire;
@@ -60,5 +64,11 @@ pub use catalog::PARTITIONS_MAX;
 pub use error::{CatalogError, MemdsError, RouteError, Uncertain};
 pub use lease::LeaseGuard;
 pub use memds::{Expect, Memds};
-pub use model::{MemdsSettings, NodeInfo, RegionConfig, TableInfo, TableSpec, TableStatus};
-pub use routed::Routed;
+pub use model::{
+    Credential, MemdsSettings, NodeInfo, RegionConfig, TableInfo, TableSpec, TableStatus,
+};
+pub use routed::{Routed, Walk};
+pub use settings::{
+    BillingMode, Encryption, GlobalIndex, IndexStatus, Provisioned, Revision, TAGS_MAX,
+    TableChange, TableClass, TableSettings, ThroughputChanges, TimeToLive,
+};

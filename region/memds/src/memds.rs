@@ -199,6 +199,7 @@ impl Memds {
                 regions: vec![self.node().region],
                 parent: None,
                 keep_log: false,
+                indexes: Vec::new(),
             },
             voters: inner.settings.system_voters.clone(),
         };

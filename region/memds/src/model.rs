@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tombolo_item::{HashSecret, KeySchema, NodeId, RegionId, StreamView, TableId};
 
+use crate::settings::{TableSettings, stream_label};
+
 /// One node, as it announced itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
@@ -75,6 +77,17 @@ pub struct TableInfo {
     pub created_ms: u64,
     /// The region whose users created it.
     pub origin: RegionId,
+    #[serde(default)]
+    pub settings: TableSettings,
+}
+
+impl TableInfo {
+    /// The label of the stream that is on, or was last; `None`: there never was one.
+    pub fn stream_label(&self) -> Option<String> {
+        let label = self.settings.stream_label.clone();
+        // Tables of programs that kept no label had their stream from the beginning.
+        label.or_else(|| self.view.map(|_| stream_label(self.created_ms)))
+    }
 }
 
 /// What a user asks for.
@@ -87,4 +100,30 @@ pub struct TableSpec {
     pub partitions: u32,
     /// Names of the regions; empty = this one only. This one is always included.
     pub regions: Vec<String>,
+    pub settings: TableSettings,
+}
+
+/// Who may sign requests: one pair of keys.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Credential {
+    pub access_key: String,
+    /// Whose it is: the principal of requests signed with it.
+    pub name: String,
+    /// ms since 1970.
+    pub created_ms: u64,
+    pub revoked_ms: Option<u64>,
+    /// Opaque here: who signs and verifies seals and opens it.
+    pub sealed_secret: Vec<u8>,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential")
+            .field("access_key", &self.access_key)
+            .field("name", &self.name)
+            .field("created_ms", &self.created_ms)
+            .field("revoked_ms", &self.revoked_ms)
+            .finish_non_exhaustive()
+    }
 }

@@ -12,10 +12,10 @@ use futures::StreamExt;
 use tombolo_group::{GroupConfig, GroupSpec, HostError};
 use tombolo_item::GroupId;
 
-use crate::directory::Directory;
+use crate::directory::{Directory, TableEntry};
 use crate::memds::Memds;
 use crate::metrics::LOST_REPLICAS;
-use crate::model::{TableInfo, TableStatus};
+use crate::model::TableStatus;
 use crate::rows::{FIRST_TABLE_GROUP, PartitionRow, group_id};
 
 /// Replicas created at the same time.
@@ -63,7 +63,7 @@ async fn reconcile(memds: &Memds, directory: &Directory) -> bool {
                 continue;
             }
             if voter.disk == memds.0.disk {
-                missing.push((entry.info.clone(), row.clone()));
+                missing.push((entry.clone(), row.clone()));
             } else {
                 lost += 1;
             }
@@ -71,7 +71,7 @@ async fn reconcile(memds: &Memds, directory: &Directory) -> bool {
     }
     LOST_REPLICAS.set(lost);
     let created = futures::stream::iter(missing)
-        .map(|(info, row)| create(memds.clone(), info, row))
+        .map(|(entry, row)| create(memds.clone(), entry, row))
         .buffer_unordered(CREATING_MAX)
         .fold(true, |all, one| async move { all && one })
         .await;
@@ -107,8 +107,11 @@ async fn remove_strays(memds: &Memds, directory: &Directory) -> bool {
     complete
 }
 
-async fn create(memds: Memds, info: Arc<TableInfo>, row: PartitionRow) -> bool {
+async fn create(memds: Memds, entry: Arc<TableEntry>, row: PartitionRow) -> bool {
     let created = async {
+        let info = &entry.info;
+        // Late or not, its log begins with what the others' began with.
+        let founded = entry.row.founded();
         let range = row.range.range().map_err(|reason| format!("its range: {reason}"))?;
         let config = GroupConfig {
             group: row.group,
@@ -117,10 +120,11 @@ async fn create(memds: Memds, info: Arc<TableInfo>, row: PartitionRow) -> bool {
             secret: info.secret,
             range,
             epoch: row.epoch,
-            view: info.view,
-            regions: info.regions.clone(),
+            view: founded.view,
+            regions: founded.regions.clone(),
             parent: None,
-            keep_log: info.view.is_some() || info.regions.len() > 1,
+            keep_log: founded.view.is_some() || founded.regions.len() > 1,
+            indexes: info.settings.local_indexes.clone(),
         };
         let voters = row.voters.iter().map(|voter| voter.node).collect();
         let spec = GroupSpec { group: row.group, config, voters };

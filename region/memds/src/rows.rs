@@ -11,12 +11,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tombolo_item::{
     GroupId, HashSecret, Item, Key, KeyAttribute, KeyRange, KeySchema, KeyType, NodeId, RegionId,
-    RowKey, TableId, Value,
+    RowKey, StreamView, TableId, Value,
 };
 use uuid::Uuid;
 
 use crate::error::MemdsError;
-use crate::model::{NodeInfo, TableInfo};
+use crate::model::{Credential, NodeInfo, TableInfo};
 
 /// The system group of every region.
 pub(crate) const SYSTEM_GROUP: GroupId = GroupId(1);
@@ -134,11 +134,27 @@ pub(crate) struct TableRow {
     pub(crate) info: TableInfo,
     /// Its partitions are the groups from here on, `info.partitions` of them.
     pub(crate) first_group: GroupId,
-    /// Regions that have not yet confirmed what `info.status` is on the way to.
+    /// Regions that have not yet confirmed what `info.status` is on the way to; of an active table:
+    /// that have not yet heard of its newest settings, or that it has left them.
     pub(crate) pending: Vec<RegionId>,
+    /// What its groups were founded with, once that is no longer what `info` says: a replica that is
+    /// created late must begin its log like the others.
+    #[serde(default)]
+    pub(crate) founded: Option<Founded>,
+    /// Its groups have yet to be told of the newest `info`.
+    #[serde(default)]
+    pub(crate) untold: bool,
 }
 impl Row for TableRow {
     const KIND: &'static str = "table";
+}
+
+/// What of a group's configuration a table's settings can change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Founded {
+    pub(crate) view: Option<StreamView>,
+    pub(crate) regions: Vec<RegionId>,
 }
 
 /// `partition / <group, 16 hex digits>`: written once, removed when its table is deleted.
@@ -193,6 +209,55 @@ impl Row for CounterRow {
     const KIND: &'static str = "counter";
 }
 
+/// `credential / <access key>`: written by who makes it and by who revokes it, never removed: a key is
+/// not given twice.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CredentialRow {
+    name: String,
+    created_ms: u64,
+    revoked_ms: Option<u64>,
+    /// In hex.
+    sealed: String,
+}
+impl Row for CredentialRow {
+    const KIND: &'static str = "credential";
+}
+
+impl From<&Credential> for CredentialRow {
+    fn from(credential: &Credential) -> CredentialRow {
+        CredentialRow {
+            name: credential.name.clone(),
+            created_ms: credential.created_ms,
+            revoked_ms: credential.revoked_ms,
+            sealed: hex(&credential.sealed_secret),
+        }
+    }
+}
+
+impl CredentialRow {
+    pub(crate) fn credential(self, access_key: &str) -> Result<Credential, MemdsError> {
+        let sealed_secret = unhex(&self.sealed).map_err(|reason| MemdsError::Format {
+            kind: Self::KIND.into(),
+            id: access_key.into(),
+            reason,
+        })?;
+        Ok(Credential {
+            access_key: access_key.to_owned(),
+            name: self.name,
+            created_ms: self.created_ms,
+            revoked_ms: self.revoked_ms,
+            sealed_secret,
+        })
+    }
+
+    pub(crate) fn revoke(&mut self, now_ms: u64) -> bool {
+        let first = self.revoked_ms.is_none();
+        self.revoked_ms.get_or_insert(now_ms);
+        first
+    }
+}
+
 /// `lease / <name>`: written by its holder, and by who takes it over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -216,38 +281,44 @@ pub(crate) fn group_id(group: GroupId) -> String {
 
 impl From<&KeyRange> for RangeRow {
     fn from(range: &KeyRange) -> RangeRow {
-        RangeRow { start: hex(&range.start), end: range.end.as_ref().map(hex) }
+        RangeRow { start: hex(&range.start.0), end: range.end.as_ref().map(|end| hex(&end.0)) }
     }
 }
 
 impl RangeRow {
     pub(crate) fn range(&self) -> Result<KeyRange, String> {
-        let end = self.end.as_deref().map(unhex).transpose()?;
-        Ok(KeyRange { start: unhex(&self.start)?, end })
+        let row_key = |text: &str| unhex(text).map(|bytes| RowKey(bytes.into()));
+        let end = self.end.as_deref().map(row_key).transpose()?;
+        Ok(KeyRange { start: row_key(&self.start)?, end })
     }
 }
 
-fn hex(key: &RowKey) -> String {
-    key.0.iter().map(|byte| format!("{byte:02x}")).collect()
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Result<RowKey, String> {
+fn unhex(text: &str) -> Result<Vec<u8>, String> {
     let digits = text.as_bytes();
     let digit = |byte: u8| (byte as char).to_digit(16).map(|value| value as u8);
     if !digits.len().is_multiple_of(2) {
-        return Err(format!("{text:?} is not a row key in hex"));
+        return Err(format!("{text:?} is not hex"));
     }
     digits
         .chunks(2)
         .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
         .collect::<Option<Vec<u8>>>()
-        .map(|bytes| RowKey(bytes.into()))
-        .ok_or_else(|| format!("{text:?} is not a row key in hex"))
+        .ok_or_else(|| format!("{text:?} is not hex"))
 }
 
 #[cfg(test)]
 mod tests {
+    use tombolo_item::table::{IndexName, IndexProjection, LocalIndex};
+
     use super::*;
+    use crate::settings::{
+        BillingMode, GlobalIndex, IndexStatus, Provisioned, Revision, TableClass, TableSettings,
+        TimeToLive,
+    };
 
     /// Rows of older programs stay readable: raise the kind's VERSION to change these.
     #[test]
@@ -274,6 +345,87 @@ mod tests {
             String::from_utf8(lease.encode()).unwrap(),
             r#"{"version":1,"row":{"holder":1,"fence":2,"beat":3,"ttl_ms":4,"released":false}}"#
         );
+    }
+
+    /// A table's row as programs wrote it that knew no settings, and as it is written now.
+    #[test]
+    fn golden_table_rows() {
+        let old = concat!(
+            r#"{"version":1,"row":{"info":{"id":"00000000-0000-0000-0000-000000000001","#,
+            r#""name":"music","schema":{"partition":{"name":"kind","kind":"S"},"#,
+            r#""sort":{"name":"id","kind":"S"}},"secret":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],"#,
+            r#""view":null,"regions":[1],"region_names":["here"],"status":"Active","#,
+            r#""partitions":1,"created_ms":0,"origin":1},"first_group":16,"pending":[]}}"#
+        );
+        let mut row = crate::directory::tests::table_content(1, "music", 1).row;
+        assert_eq!(TableRow::decode("x", old.as_bytes()).unwrap(), row);
+
+        let provisioned = Some(Provisioned { read: 5, write: 6 });
+        let sort = KeyAttribute { name: "at".into(), kind: KeyType::N };
+        let name = |text: &str| IndexName::new(text).unwrap();
+        row.info.settings = TableSettings {
+            billing_mode: BillingMode::Provisioned,
+            provisioned,
+            local_indexes: vec![LocalIndex {
+                name: name("by-at"),
+                sort,
+                projection: IndexProjection::Include(vec!["a".into()]),
+            }],
+            global_indexes: vec![GlobalIndex {
+                name: name("all"),
+                schema: system_schema(),
+                projection: IndexProjection::All,
+                provisioned: None,
+                status: IndexStatus::Creating,
+            }],
+            deletion_protection: true,
+            table_class: TableClass::StandardInfrequentAccess,
+            stream_label: Some("2015-05-20T20:51:10.252".into()),
+            ttl: Some(TimeToLive { attribute: "till".into(), enabled: true }),
+            tags: [("a".to_owned(), "b".to_owned())].into(),
+            revision: Revision { number: 3, region: RegionId(1) },
+            ..TableSettings::default()
+        };
+        row.founded = Some(Founded { view: None, regions: vec![RegionId(1)] });
+        row.untold = true;
+        let settings = concat!(
+            r#""settings":{"billing_mode":"PROVISIONED","provisioned":{"read":5,"write":6},"#,
+            r#""throughput_changes":{"increased_ms":null,"decreased_ms":null,"decreases":0},"#,
+            r#""pay_per_request_since_ms":null,"local_indexes":[{"name":"by-at","#,
+            r#""sort":{"name":"at","kind":"N"},"projection":{"Include":["a"]}}],"#,
+            r#""global_indexes":[{"name":"all","schema":{"partition":{"name":"kind","kind":"S"},"#,
+            r#""sort":{"name":"id","kind":"S"}},"projection":"All","provisioned":null,"#,
+            r#""status":"Creating"}],"deletion_protection":true,"#,
+            r#""table_class":"STANDARD_INFREQUENT_ACCESS","table_class_since_ms":null,"#,
+            r#""stream_label":"2015-05-20T20:51:10.252","#,
+            r#""ttl":{"attribute":"till","enabled":true},"ttl_since_ms":null,"#,
+            r#""encryption":null,"tags":{"a":"b"},"revision":{"number":3,"region":1}}"#
+        );
+        let ends = r#""founded":{"view":null,"regions":[1]},"untold":true}}"#;
+        let golden = old
+            .replace(r#""origin":1}"#, &format!(r#""origin":1,{settings}}}"#))
+            .replace(r#""pending":[]}}"#, &format!(r#""pending":[],{ends}"#));
+        assert_eq!(String::from_utf8(row.encode()).unwrap(), golden);
+        assert_eq!(TableRow::decode("x", golden.as_bytes()).unwrap(), row);
+    }
+
+    #[test]
+    fn golden_credentials() {
+        let credential = Credential {
+            access_key: "AKIA".into(),
+            name: "ann".into(),
+            created_ms: 5,
+            revoked_ms: None,
+            sealed_secret: vec![0, 0xab],
+        };
+        let mut row = CredentialRow::from(&credential);
+        let golden = r#"{"version":1,"row":{"name":"ann","created_ms":5,"revoked_ms":null,"sealed":"00ab"}}"#;
+        assert_eq!(String::from_utf8(row.encode()).unwrap(), golden);
+        let back = CredentialRow::decode("AKIA", golden.as_bytes()).unwrap();
+        assert_eq!(back.credential("AKIA").unwrap(), credential);
+        assert!(row.revoke(9) && !row.revoke(10));
+        assert_eq!(row.credential("AKIA").unwrap().revoked_ms, Some(9));
+        assert!(!format!("{credential:?}").contains("sealed_secret: ["), "a secret is not printed");
     }
 
     #[test]

@@ -82,6 +82,11 @@ async fn answer(memds: &Memds, from: &Peer, ask: Ask) -> Result<Tell, CallError>
             requests.table.inc();
             Tell::DropTable { gone: memds.drop_table(table).await.map_err(refused)? }
         }
+        Ask::ReviseTable { info } => {
+            requests.table.inc();
+            memds.take_revision(*info).await.map_err(refused)?;
+            Tell::ReviseTable
+        }
         Ask::ListShards { table } => {
             requests.table.inc();
             let partitions = memds.partitions(table);

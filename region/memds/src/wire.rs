@@ -12,7 +12,7 @@ use tombolo_item::{GroupId, NodeId, TableId};
 use crate::directory::{Content, TableContent};
 use crate::model::TableInfo;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Ask {
@@ -30,6 +30,8 @@ pub(crate) enum Ask {
     DropTable { table: TableId },
     /// The shards of a table in your region.
     ListShards { table: TableId },
+    /// Another region changed the settings of a table.
+    ReviseTable { info: Box<TableInfo> },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ pub(crate) enum Tell {
     EnsureTable { active: bool },
     DropTable { gone: bool },
     ListShards(Vec<Descriptor>),
+    ReviseTable,
 }
 
 /// Where a founding voter of the system group is.
@@ -87,24 +90,24 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let check = |bytes: Bytes, golden: &[u8]| assert_eq!(&bytes[..], golden);
-        check(encode(&Ask::Founding), &[1, 0]);
-        check(encode(&Ask::Watch { known: 300 }), &[1, 1, 0xac, 2]);
+        check(encode(&Ask::Founding), &[2, 0]);
+        check(encode(&Ask::Watch { known: 300 }), &[2, 1, 0xac, 2]);
         let tables = vec![TableId(Uuid::from_u128(5))];
-        let mut golden = vec![1, 2, 1, 16];
+        let mut golden = vec![2, 2, 1, 16];
         golden.extend([0; 15]);
         golden.push(5);
         check(encode(&Ask::Refresh { tables }), &golden);
-        check(encode(&Tell::Founding(Founding::Founded { applied: 7 })), &[1, 0, 2, 7]);
+        check(encode(&Tell::Founding(Founding::Founded { applied: 7 })), &[2, 0, 2, 7]);
         let state = GroupState { group: GroupId(16), held: true, leader: Some(NodeId(2)) };
-        check(encode(&Tell::States(vec![state])), &[1, 3, 1, 16, 1, 1, 2]);
-        check(encode(&Tell::EnsureTable { active: true }), &[1, 4, 1]);
+        check(encode(&Tell::States(vec![state])), &[2, 3, 1, 16, 1, 1, 2]);
+        check(encode(&Tell::EnsureTable { active: true }), &[2, 4, 1]);
     }
 
     #[test]
     fn what_is_not_ours_is_refused() {
-        assert!(decode::<Ask>(&[2, 0]).unwrap_err().contains("version 2"));
+        assert!(decode::<Ask>(&[1, 0]).unwrap_err().contains("version 1"));
         assert!(decode::<Ask>(&[]).is_err());
-        assert!(decode::<Ask>(&[1, 99]).is_err());
+        assert!(decode::<Ask>(&[2, 99]).is_err());
         let content = Content {
             version: 3,
             tables: vec![crate::directory::tests::table_content(1, "t", 3)],

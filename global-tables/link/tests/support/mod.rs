@@ -146,6 +146,7 @@ impl Cluster {
             view: None,
             partitions,
             regions: REGIONS.map(String::from).to_vec(),
+            settings: Default::default(),
         };
         let created = self.regions[0][0].memds.create_table(spec).await.unwrap();
         let mut tables = Vec::new();

@@ -216,6 +216,7 @@ pub(crate) fn spec(name: &str, partitions: u32, regions: &[&str]) -> TableSpec {
         view: None,
         partitions,
         regions: regions.iter().map(|region| region.to_string()).collect(),
+        settings: Default::default(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tombolo_memds::{TableInfo, TableSpec, TableStatus};
+use tombolo_memds::{TableInfo, TableSettings, TableSpec, TableStatus};
 
 use super::Executor;
 use super::definition::{self, Definition};
@@ -30,7 +30,9 @@ impl<R: Region> Executor<R> {
             }
         }
         let view = stream.filter(|stream| stream.enabled).and_then(|stream| stream.view);
-        let spec = TableSpec { name, schema, view, partitions: partitions.max(1), regions };
+        let settings = TableSettings::default();
+        let partitions = partitions.max(1);
+        let spec = TableSpec { name, schema, view, partitions, regions, settings };
         let name = spec.name.clone();
         let info = self
             .region

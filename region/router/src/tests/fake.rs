@@ -87,8 +87,14 @@ impl Fake {
         let name = token.map(|token| (token.session, token.number));
         if let Some(kept) = name.and_then(|name| state.answered.get(&name)) {
             // As a partition: the outcome and the stamp, no images, no number.
-            let outcome = WriteOutcome::Written { old: None };
-            return Ok(WriteResponse { outcome, stamp: Some(*kept), seq: 0 });
+            let outcome = WriteOutcome::Written { old: None, new: None };
+            return Ok(WriteResponse {
+                outcome,
+                stamp: Some(*kept),
+                seq: 0,
+                size_before: 0,
+                size_after: 0,
+            });
         }
         let row = (table.id, table.schema.row_key(&table.secret, &key).expect("checked before"));
         let old = state.rows.get(&row).cloned();
@@ -104,7 +110,13 @@ impl Fake {
         if !holds(condition.as_ref(), old.as_ref().map(|(item, _)| item)) {
             let item = old.filter(|_| return_on_failure).map(|(item, _)| item);
             let outcome = WriteOutcome::ConditionFailed { item };
-            return Ok(WriteResponse { outcome, stamp: None, seq: 0 });
+            return Ok(WriteResponse {
+                outcome,
+                stamp: None,
+                seq: 0,
+                size_before: 0,
+                size_after: 0,
+            });
         }
         state.seq += 1;
         state.writes += 1;
@@ -116,7 +128,13 @@ impl Fake {
         };
         state.answered.extend(name.map(|name| (name, stamp)));
         let old = old.filter(|_| return_old).map(|(item, _)| item);
-        Ok(WriteResponse { outcome: WriteOutcome::Written { old }, stamp: Some(stamp), seq })
+        Ok(WriteResponse {
+            outcome: WriteOutcome::Written { old, new: None },
+            stamp: Some(stamp),
+            seq,
+            size_before: 0,
+            size_after: 0,
+        })
     }
 
     async fn trouble(&self, deadline: Instant) -> Result<(), RouteError> {
@@ -216,6 +234,7 @@ impl Region for Fake {
             partitions: spec.partitions,
             created_ms: 1_700_000_000_000,
             origin: RegionId(0),
+            settings: spec.settings,
         };
         let creating = TableInfo { status: TableStatus::Creating, ..info.clone() };
         state.tables.insert(spec.name, Arc::new(info));

@@ -167,6 +167,7 @@ async fn what_a_region_acknowledges_comes_out_of_its_stream() {
         view: Some(StreamView::NewImage),
         partitions: 4,
         regions: Vec::new(),
+        settings: Default::default(),
     };
     let table = nodes[0].memds.create_table(spec).await.expect("created");
     let table = nodes[0].memds.wait_active(table.id, deadline).await.expect("active");
