@@ -185,7 +185,7 @@ pub struct TableChange {
 
 impl TableChange {
     /// Change everything but the regions.
-    pub(crate) fn apply(&self, info: &mut TableInfo, now_ms: u64) -> Result<(), CatalogError> {
+    pub fn apply(&self, info: &mut TableInfo, now_ms: u64) -> Result<(), CatalogError> {
         self.apply_capacity(info, now_ms)?;
         if let Some(view) = self.stream {
             apply_stream(info, view, now_ms)?;

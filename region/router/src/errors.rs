@@ -17,6 +17,7 @@ use tonic::Code;
 
 use crate::authorize::Principal;
 use crate::failure::Failure;
+use crate::operation::{Select, StreamName};
 
 /// How long a caller that was turned away for load should wait.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
@@ -192,6 +193,85 @@ pub fn return_values_illegal() -> Failure {
     validation("Return values set to invalid value")
 }
 
+/// An update of what the item is found by.
+pub fn update_of_key(name: &str) -> Failure {
+    parameters(format_args!("Cannot update attribute {name}. This attribute is part of the key"))
+}
+
+/// Names without the choice of them, or the other way about.
+pub fn select_needs_names() -> Failure {
+    validation(
+        "Must specify the AttributesToGet or ProjectionExpression when choosing to get \
+         SPECIFIC_ATTRIBUTES",
+    )
+}
+
+/// Names beside a choice that has no use for them.
+pub fn select_with_names(select: Select) -> Failure {
+    let chosen = match select {
+        Select::Count => "only the Count",
+        other => other.as_str(),
+    };
+    validation(format!("Cannot specify the ProjectionExpression when choosing to get {chosen}"))
+}
+
+/// What an index holds, asked of the table.
+pub fn select_needs_index() -> Failure {
+    parameters("ALL_PROJECTED_ATTRIBUTES can be used only when Querying using an IndexName")
+}
+
+/// A filter on what the key condition is for.
+pub fn filter_on_key(name: &str) -> Failure {
+    validation(format!(
+        "Filter Expression can only contain non-primary key attributes: Primary key attribute: {name}"
+    ))
+}
+
+/// The table has no such index.
+pub fn index_not_found(index: &str) -> Failure {
+    validation(format!("The table does not have the specified index: {index}"))
+}
+
+/// A segment that is none of them.
+pub fn segment_beyond_total(segment: u32, total: u32) -> Failure {
+    validation(format!(
+        "The Segment parameter is zero-based and must be less than parameter TotalSegments: Segment: \
+         {segment} is not less than TotalSegments: {total}"
+    ))
+}
+
+/// A start key that another segment gave out.
+pub fn start_key_of_another_segment(segment: u32, total: u32) -> Failure {
+    validation(format!(
+        "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use \
+         ExclusiveStartKey with correct Segment. TotalSegments: {total} Segment: {segment}"
+    ))
+}
+
+/// A batch of nothing.
+pub fn empty_batch() -> Failure {
+    constraint(
+        "{}",
+        "requestItems",
+        "Member must have length greater than or equal to 1",
+    )
+}
+
+/// More than a batch may hold.
+pub fn too_many_requests_in_batch(operation: &str) -> Failure {
+    validation(format!("Too many items requested for the {operation} call"))
+}
+
+/// Two requests of a batch are about one item.
+pub fn duplicate_keys() -> Failure {
+    validation("Provided list of item keys contains duplicates")
+}
+
+/// More bytes than a batch may hold.
+pub fn batch_too_large(most: usize) -> Failure {
+    validation(format!("The items of the request are larger than {most} bytes together"))
+}
+
 /// Names or values without an expression.
 pub fn placeholders_without_expression(which: &str) -> Failure {
     validation(format!("{which} can only be specified when using expressions"))
@@ -292,6 +372,86 @@ pub fn unknown_region(region: &str, known: &[String]) -> Failure {
          are: {}",
         known.join(", ")
     ))
+}
+
+/// A change of nothing.
+pub fn nothing_to_update() -> Failure {
+    validation(
+        "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, \
+         GlobalSecondaryIndexUpdates or SSESpecification or ReplicaUpdates is required",
+    )
+}
+
+/// There is no such global index.
+pub fn global_index_not_found() -> Failure {
+    Failure::new(
+        Code::NotFound,
+        "ResourceNotFoundException",
+        "Requested resource not found",
+        false,
+    )
+}
+
+/// A stream that does not say what it shows.
+pub fn stream_without_view() -> Failure {
+    parameters("StreamViewType must be specified when StreamEnabled is true")
+}
+
+/// No stream, but what it would show.
+pub fn view_without_stream() -> Failure {
+    parameters("StreamViewType must not be specified when StreamEnabled is false")
+}
+
+/// Keys for encryption at rest: nothing here would encrypt with them.
+pub fn encryption_not_served() -> Failure {
+    parameters(
+        "Server-side encryption with other keys is not served by this version: leave \
+         SSESpecification out, and encrypt the disks of the nodes",
+    )
+}
+
+/// Bounds by request: nothing here would keep them.
+pub fn on_demand_bounds_not_served() -> Failure {
+    parameters(
+        "OnDemandThroughput is not served by this version: leave it out, tables that are paid for by \
+         request have no bound of their own",
+    )
+}
+
+/// Settings of one copy of a table: all copies have the same.
+pub fn replica_settings_not_served(region: &str) -> Failure {
+    parameters(format_args!(
+        "Settings of the replica in {} cannot differ from those of the table in this version",
+        few(region)
+    ))
+}
+
+/// Tags with none among them.
+pub fn no_tags() -> Failure {
+    validation("Atleast one Tag needs to be provided as Input.")
+}
+
+/// More tags than a table may have.
+pub fn too_many_tags(most: usize) -> Failure {
+    validation(format!("Too many tags: a resource can have {most} at most"))
+}
+
+/// A tag with characters that tags may not have.
+pub fn tag_characters(text: &str) -> Failure {
+    validation(format!(
+        "Tag keys and values may contain letters, digits, spaces and + - = . _ : / @ only: {}",
+        few(text)
+    ))
+}
+
+/// A tag key that is not for people to set.
+pub fn tag_reserved() -> Failure {
+    validation("Tag keys that begin with aws: are reserved for system use")
+}
+
+/// One tag key twice.
+pub fn duplicate_tag(key: &str) -> Failure {
+    validation(format!("Duplicate tag key: {}", few(key)))
 }
 
 /// A key in the wrong place.
@@ -490,18 +650,39 @@ pub fn trimmed(seq: u64, oldest: u64) -> Failure {
     )
 }
 
-/// The shard's log is on other nodes only.
-pub fn shard_elsewhere(shard: impl Display, nodes: &str) -> Failure {
+/// There is no such stream, or it was disabled.
+pub fn stream_not_found(stream: &StreamName) -> Failure {
+    let StreamName { table, label } = stream;
+    Failure::new(
+        Code::NotFound,
+        "ResourceNotFoundException",
+        match label {
+            Some(label) => {
+                format!("Requested resource not found: Stream: {table}/stream/{label} not found")
+            }
+            None => format!("Requested resource not found: Stream of table: {table} not found"),
+        },
+        false,
+    )
+}
+
+/// A place in time that is not there yet.
+pub fn timestamp_in_the_future() -> Failure {
+    validation("Timestamp must not be in the future")
+}
+
+/// No replica of the shard answers.
+pub fn shard_unreachable(shard: impl Display) -> Failure {
     Failure::new(
         Code::Unavailable,
         "ServiceUnavailable",
-        format!("This node keeps no copy of the log of shard {shard}; ask one of {nodes}"),
+        format!("No replica of shard {shard} can be read at the moment; retry"),
         true,
     )
 }
 
 /// What the catalogue said.
-pub fn from_catalog(error: CatalogError, table: &str, creating: bool) -> Failure {
+pub fn from_catalog(error: CatalogError, table: &str, verb: &str) -> Failure {
     let in_use = |code, message| Failure::new(code, "ResourceInUseException", message, false);
     match error {
         CatalogError::Exists(name) => {
@@ -530,7 +711,6 @@ pub fn from_catalog(error: CatalogError, table: &str, creating: bool) -> Failure
             false,
         ),
         CatalogError::Memds(error) => {
-            let verb = if creating { "create" } else { "delete" };
             let cause = format!("cannot {verb} table {table}: {error}");
             match error {
                 MemdsError::Conflict { .. } => Failure::new(

@@ -1,34 +1,21 @@
 //! What the router needs of the region behind it: one small trait with the real implementation and,
 //! in tests, one in memory that can be made to misbehave.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::figures::Figures;
 use bytes::Bytes;
 use tombolo_group::{
-    Descriptor, GroupError, Head, Host, RangeResponse, ReadResponse, Token, WriteOp, WriteResponse,
+    Changes, Descriptor, GroupError, Head, Host, RangeResponse, ReadResponse, Token, WriteOp, WriteResponse,
 };
-use tombolo_item::{GroupId, Key, KeyRange, RegionId, Shard, TableId};
+use tombolo_item::{GroupId, Key, NodeId, RegionId, Shard, TableId};
 use tombolo_memds::{
-    CatalogError, Memds, NodeInfo, RegionConfig, RouteError, Routed, TableInfo, TableSpec,
+    CatalogError, Memds, NodeInfo, RegionConfig, RouteError, Routed, TableChange,
+    TableInfo, TableSpec, Walk,
 };
-
-/// A range to read.
-#[derive(Debug, Clone)]
-pub(crate) struct RangeOf {
-    /// The row keys.
-    pub(crate) range: KeyRange,
-    /// Descending.
-    pub(crate) reverse: bool,
-    /// Most items; 0 = as many as a page holds.
-    pub(crate) limit: u32,
-    /// Most bytes.
-    pub(crate) max_bytes: u32,
-    /// Strongly consistent.
-    pub(crate) strong: bool,
-}
 
 /// Consecutive records of a shard.
 #[derive(Debug, Clone, Default)]
@@ -51,10 +38,12 @@ pub(crate) trait Region: Clone + Send + Sync + Unpin + 'static {
     fn nodes(&self) -> Vec<NodeInfo>;
     /// The shard's head as this node's copy has it.
     fn head(&self, group: GroupId) -> Option<Head>;
-    /// Consecutive records from this node's copy; nothing without one.
+    /// Consecutive records from this node's copy, or from another replica's when this one has none, or
+    /// one that begins later; nothing when nobody has any.
     fn changes(
         &self,
         shard: Shard,
+        replicas: &[NodeId],
         from: u64,
         max_bytes: usize,
     ) -> impl Future<Output = Option<Result<LogPage, GroupError>>> + Send;
@@ -70,6 +59,21 @@ pub(crate) trait Region: Clone + Send + Sync + Unpin + 'static {
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Arc<TableInfo>, CatalogError>> + Send;
+    fn update(
+        &self,
+        name: &str,
+        change: TableChange,
+    ) -> impl Future<Output = Result<Arc<TableInfo>, CatalogError>> + Send;
+    fn tag(
+        &self,
+        name: &str,
+        tags: BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<(), CatalogError>> + Send;
+    fn untag(
+        &self,
+        name: &str,
+        keys: &[String],
+    ) -> impl Future<Output = Result<(), CatalogError>> + Send;
     /// Under a token of the caller, or one of the router's own.
     fn write(
         &self,
@@ -89,10 +93,13 @@ pub(crate) trait Region: Clone + Send + Sync + Unpin + 'static {
     fn range(
         &self,
         table: &TableInfo,
-        range: RangeOf,
+        walk: Walk,
         deadline: Instant,
     ) -> impl Future<Output = Result<RangeResponse, RouteError>> + Send;
 }
+
+/// How long another replica of a shard may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The real one.
 #[derive(Clone)]
@@ -135,18 +142,36 @@ impl Region for Live {
     async fn changes(
         &self,
         shard: Shard,
+        replicas: &[NodeId],
         from: u64,
         max_bytes: usize,
     ) -> Option<Result<LogPage, GroupError>> {
-        let log = self.host.change_log(shard)?;
-        // Sealed logs are files: read them where blocking is allowed.
-        let read = tokio::task::spawn_blocking(move || log.read(from, max_bytes)).await;
-        let read = read.unwrap_or_else(|error| Err(GroupError::NotServing(error.to_string())));
-        Some(read.map(|changes| LogPage {
-            records: changes.records,
-            oldest_seq: changes.oldest_seq,
-            head_seq: changes.head_seq,
-        }))
+        let me = self.memds.node().id;
+        let max_bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
+        let others = replicas.iter().copied().filter(|node| *node != me);
+        let mut best: Option<Result<LogPage, GroupError>> = None;
+        for node in std::iter::once(me).chain(others) {
+            let read = self.host.changes_on(node, shard, from, max_bytes, PATIENCE).await;
+            let page = match read {
+                Ok(Changes { records, oldest_seq, head_seq }) => {
+                    LogPage { records, oldest_seq, head_seq }
+                }
+                Err(GroupError::NoSuchGroup) => continue,
+                Err(error) => {
+                    best = best.or(Some(Err(error)));
+                    continue;
+                }
+            };
+            if page.oldest_seq <= from {
+                return Some(Ok(page));
+            }
+            // It begins later than was asked for: perhaps somebody else's goes further back.
+            best = match best {
+                Some(Ok(known)) if known.oldest_seq <= page.oldest_seq => Some(Ok(known)),
+                _ => Some(Ok(page)),
+            };
+        }
+        best
     }
 
     fn parent(&self, group: GroupId) -> Option<(Shard, u64)> {
@@ -166,6 +191,22 @@ impl Region for Live {
 
     async fn delete(&self, name: &str) -> Result<Arc<TableInfo>, CatalogError> {
         self.memds.delete_table(name).await
+    }
+
+    async fn update(
+        &self,
+        name: &str,
+        change: TableChange,
+    ) -> Result<Arc<TableInfo>, CatalogError> {
+        self.memds.update_table(name, change).await
+    }
+
+    async fn tag(&self, name: &str, tags: BTreeMap<String, String>) -> Result<(), CatalogError> {
+        self.memds.tag(name, tags).await
+    }
+
+    async fn untag(&self, name: &str, keys: &[String]) -> Result<(), CatalogError> {
+        self.memds.untag(name, keys).await
     }
 
     async fn write(
@@ -195,10 +236,9 @@ impl Region for Live {
     async fn range(
         &self,
         table: &TableInfo,
-        of: RangeOf,
+        walk: Walk,
         deadline: Instant,
     ) -> Result<RangeResponse, RouteError> {
-        let RangeOf { range, reverse, limit, max_bytes, strong } = of;
-        self.routed.range(table, range, reverse, limit, max_bytes, strong, deadline).await
+        self.routed.walk(table, walk, deadline).await
     }
 }

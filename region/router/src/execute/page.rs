@@ -1,22 +1,33 @@
 //! Ranges of items: query and scan, page by page.
 //!
-//! Always true: a page ends at the limit or at 1 MB, whichever is first (API_Query, API_Scan); what
-//! it does not hold begins after `last`. Two partition keys with one hash share a range of row keys:
-//! a query drops the items of the other.
+//! Always true: a page ends when it has looked at `Limit` items or at 1 MB of them, as DynamoDB counts
+//! bytes, whichever is first, or where the range ends (API_Query, API_Scan); in the first two cases
+//! `last` says where, also when nothing follows. Filters hold back what was looked at already. Two
+//! partition keys with one hash share a range of row keys: a query drops the items of the other, and
+//! counts them nowhere.
 
-use tombolo_item::{Item, Key, KeyRange, KeySchema, RowKey, SortCondition, Value};
-use tombolo_memds::TableInfo;
+use bytes::Bytes;
+use tombolo_item::capacity::read_units;
+use tombolo_item::key::{HASH_BYTES, index_row_key, index_sort_range};
+use tombolo_item::limits::PAGE_BYTES;
+use tombolo_item::{Condition, Item, KeyRange, KeySchema, LocalIndex, RowKey, Value};
+use tombolo_memds::{TableInfo, Walk};
 
 use super::Executor;
 use super::items::{decode, key_from};
+use super::select::{View, check_filter};
 use crate::door::RequestContext;
 use crate::errors;
+use crate::execute::capacity;
 use crate::failure::Failure;
-use crate::operation::{Answer, KeyCondition, Page, PageRequest, Query, Scan};
-use crate::region::{RangeOf, Region};
+use crate::operation::{CapacityDetail, KeyCondition, Page, Query, Report, Scan};
+use crate::region::Region;
 
-/// Bytes of items after which a page ends.
-const PAGE_BYTES: u32 = tombolo_item::limits::PAGE_BYTES as u32;
+/// Bytes that one page reads at most of a table whose index it walks: index rows are small, the items
+/// behind them need not be.
+const READ_BYTES: usize = 16 * PAGE_BYTES;
+/// Most segments of a scan (API_Scan).
+const MOST_SEGMENTS: u32 = 1_000_000;
 
 /// The part of a range that lies after a row key, in the direction of travel.
 fn after(range: KeyRange, last: &RowKey, reverse: bool) -> KeyRange {
@@ -32,18 +43,144 @@ fn after(range: KeyRange, last: &RowKey, reverse: bool) -> KeyRange {
     }
 }
 
-/// The key attributes of an item that is stored.
-fn key_attributes(schema: &KeySchema, item: &Item) -> Item {
-    let names =
-        std::iter::once(&schema.partition.name).chain(schema.sort.iter().map(|sort| &sort.name));
-    let pairs =
-        names.filter_map(|name| item.0.get(name).map(|value| (name.clone(), value.clone())));
-    Item(pairs.collect())
+/// One of `total` equal parts of the hash space.
+fn segment(part: u32, total: u32) -> KeyRange {
+    let bound = |part: u32| {
+        let at = (u128::from(part) << 64) / u128::from(total.max(1));
+        let mut bytes = [0; HASH_BYTES];
+        bytes[..8].copy_from_slice(&(at as u64).to_be_bytes());
+        RowKey(Bytes::copy_from_slice(&bytes))
+    };
+    KeyRange {
+        start: if part == 0 { RowKey::default() } else { bound(part) },
+        end: (part + 1 < total).then(|| bound(part + 1)),
+    }
 }
 
-/// `exclusive_start_key`, understood.
-fn start_key(schema: &KeySchema, start: &Item) -> Result<Key, Failure> {
-    key_from(schema, start).map_err(|_| errors::start_key_invalid())
+/// What is read: a table, or one of its local indexes.
+struct Source<'a> {
+    table: &'a TableInfo,
+    index: Option<(u8, &'a LocalIndex)>,
+}
+
+impl<'a> Source<'a> {
+    fn of(table: &'a TableInfo, index: Option<&str>) -> Result<Self, Failure> {
+        let Some(name) = index else { return Ok(Self { table, index: None }) };
+        match table.settings.local_index(name) {
+            Some(index) => Ok(Self { table, index: Some(index) }),
+            None => Err(errors::index_not_found(name)),
+        }
+    }
+
+    fn keys(&self) -> KeySchema {
+        match self.index {
+            None => self.table.schema.clone(),
+            Some((_, index)) => index.schema(&self.table.schema),
+        }
+    }
+
+    /// The key attributes of an item, the index's too.
+    fn key_attributes(&self, item: &Item) -> Item {
+        let schema = &self.table.schema;
+        let sort = self.index.map(|(_, index)| &index.sort);
+        let keys = [Some(&schema.partition), schema.sort.as_ref(), sort].into_iter().flatten();
+        let pairs = keys.filter_map(|key| item.0.get_key_value(&key.name));
+        pairs.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Where `exclusive_start_key` stands, and its partition key.
+    fn start(&self, start: &Item) -> Result<(RowKey, Value), Failure> {
+        let invalid = |_| errors::start_key_invalid();
+        let TableInfo { schema, secret, .. } = self.table;
+        let Some((number, index)) = self.index else {
+            let key = key_from(schema, start).map_err(invalid)?;
+            let row = schema.row_key(secret, &key).map_err(errors::from_item)?;
+            return Ok((row, key.partition));
+        };
+        let mut base = start.clone();
+        let of_key = schema.sort.as_ref().is_some_and(|sort| sort.name == index.sort.name);
+        let value = match of_key {
+            true => base.0.get(&index.sort.name).cloned(),
+            false => base.0.remove(&index.sort.name),
+        };
+        let value = value.ok_or_else(errors::start_key_invalid)?;
+        let key = key_from(schema, &base).map_err(invalid)?;
+        let row = index_row_key(schema, secret, number, &index.sort, &value, &key);
+        Ok((row.map_err(|_| errors::start_key_invalid())?, key.partition))
+    }
+}
+
+/// What a page is read by.
+struct Reading<'a> {
+    source: Source<'a>,
+    range: KeyRange,
+    reverse: bool,
+    limit: Option<u32>,
+    consistent: bool,
+    /// Only items with this partition key are of the range.
+    partition: Option<&'a Value>,
+    filter: Option<&'a Condition>,
+    view: View,
+    report: Report,
+}
+
+/// What was read of a page so far.
+#[derive(Default)]
+struct Progress {
+    items: Vec<Item>,
+    count: u32,
+    scanned: u32,
+    /// Bytes of what was looked at, as DynamoDB counts them.
+    bytes: usize,
+    /// Bytes of the items behind index rows.
+    read: usize,
+    /// Units of the items fetched for an index that does not hold what was asked for.
+    fetched: f64,
+    last: Option<Item>,
+}
+
+impl Reading<'_> {
+    /// Looks at an item; says whether the page is full.
+    fn look(&self, item: Item, progress: &mut Progress) -> Result<bool, Failure> {
+        let schema = &self.source.table.schema;
+        let of_range = |wanted: &Value| item.get(&schema.partition.name) == Some(wanted);
+        if !self.partition.is_none_or(of_range) {
+            return Ok(false);
+        }
+        let whole = item.size();
+        progress.read += whole;
+        let key = self.source.key_attributes(&item);
+        let item = match self.source.index {
+            None => {
+                progress.bytes += whole;
+                item
+            }
+            Some((_, index)) => {
+                let held = index.project(schema, &item);
+                progress.bytes += held.size();
+                if self.view.whole {
+                    progress.fetched += read_units(whole, self.consistent);
+                    item
+                } else {
+                    held
+                }
+            }
+        };
+        progress.scanned += 1;
+        progress.last = Some(key);
+        let passes = match self.filter {
+            None => true,
+            Some(filter) => filter.matches(Some(&item)).map_err(errors::from_expression)?,
+        };
+        if passes {
+            progress.count += 1;
+            if !self.view.count_only {
+                progress.items.push(self.view.show(item));
+            }
+        }
+        let full = self.limit.is_some_and(|limit| progress.scanned >= limit);
+        Ok(full || progress.bytes >= PAGE_BYTES || progress.read >= READ_BYTES)
+    }
 }
 
 impl<R: Region> Executor<R> {
@@ -51,117 +188,166 @@ impl<R: Region> Executor<R> {
         &self,
         context: &RequestContext,
         query: Query,
-    ) -> Result<Answer, Failure> {
-        let Query { table: name, condition, forward, page, .. } = query;
+    ) -> Result<Page, Failure> {
+        let Query { table: name, index, condition, filter, projection, select, .. } = query;
         let table = self.serving(&name).await?;
+        let source = Source::of(&table, index.as_deref())?;
+        let keys = source.keys();
+        let view = View::of(select, projection, source.index.map(|(_, index)| index), &table.schema)?;
         let (partition, sort) = match condition {
             KeyCondition::Parts { partition, sort } => (partition, sort),
-            KeyCondition::Named(expression) => {
-                expression.resolve(&table.schema).map_err(errors::from_expression)?
+            KeyCondition::Named(condition) => {
+                condition.resolve(&keys).map_err(errors::from_expression)?
             }
         };
-        let range = sort_range(&table, &partition, sort.as_ref())?;
-        let range = match &page.start {
+        check_filter(filter.as_ref(), &keys)?;
+        let range = match source.index {
+            None => table.schema.sort_range(&table.secret, &partition, sort.as_ref()),
+            Some((number, index)) => {
+                let (schema, secret) = (&table.schema, &table.secret);
+                index_sort_range(schema, secret, number, &index.sort, &partition, sort.as_ref())
+            }
+        };
+        let range = range.map_err(errors::from_query_item)?;
+        let reverse = !query.forward;
+        let range = match &query.page.start {
             None => range,
             Some(start) => {
-                let start = start_key(&table.schema, start)?;
-                if start.partition != partition {
+                let (row, of) = source.start(start)?;
+                if of != partition {
                     return Err(errors::start_key_elsewhere());
                 }
-                let row_key = row_key(&table, &start)?;
-                if !range.contains(&row_key) {
+                if !range.contains(&row) {
                     return Err(errors::start_key_outside_range());
                 }
-                after(range, &row_key, !forward)
+                after(range, &row, reverse)
             }
         };
-        let of_partition =
-            |item: &Item| item.0.get(&table.schema.partition.name) == Some(&partition);
-        self.page(context, &table, range, !forward, page, of_partition).await
+        let reading = Reading {
+            source,
+            range,
+            reverse,
+            limit: query.page.limit,
+            consistent: query.page.consistent,
+            partition: Some(&partition),
+            filter: filter.as_ref(),
+            view,
+            report: query.report,
+        };
+        self.page(context, reading).await
     }
 
-    pub(super) async fn scan(
-        &self,
-        context: &RequestContext,
-        scan: Scan,
-    ) -> Result<Answer, Failure> {
-        let Scan { table: name, page, .. } = scan;
+    pub(super) async fn scan(&self, context: &RequestContext, scan: Scan) -> Result<Page, Failure> {
+        let Scan { table: name, index, filter, projection, select, .. } = scan;
+        if let Some((part, total)) = scan.segment {
+            if !(1..=MOST_SEGMENTS).contains(&total) {
+                return Err(errors::too_large(total, "totalSegments", MOST_SEGMENTS.into()));
+            }
+            if part >= total {
+                return Err(errors::segment_beyond_total(part, total));
+            }
+        }
         let table = self.serving(&name).await?;
-        let range = match &page.start {
-            None => KeyRange::full(),
+        let source = Source::of(&table, index.as_deref())?;
+        let view = View::of(select, projection, source.index.map(|(_, index)| index), &table.schema)?;
+        let range = scan.segment.map_or_else(KeyRange::full, |(part, total)| segment(part, total));
+        let range = match &scan.page.start {
+            None => range,
             Some(start) => {
-                let start = start_key(&table.schema, start)?;
-                after(KeyRange::full(), &row_key(&table, &start)?, false)
+                let (row, _) = source.start(start)?;
+                if let Some((part, total)) = scan.segment.filter(|_| !range.contains(&row)) {
+                    return Err(errors::start_key_of_another_segment(part, total));
+                }
+                after(range, &row, false)
             }
         };
-        self.page(context, &table, range, false, page, |_| true).await
+        let reading = Reading {
+            source,
+            range,
+            reverse: false,
+            limit: scan.page.limit,
+            consistent: scan.page.consistent,
+            partition: None,
+            filter: filter.as_ref(),
+            view,
+            report: scan.report,
+        };
+        self.page(context, reading).await
     }
 
     /// One page of a range.
     async fn page(
         &self,
         context: &RequestContext,
-        table: &TableInfo,
-        range: KeyRange,
-        reverse: bool,
-        page: PageRequest,
-        wanted: impl Fn(&Item) -> bool + Send,
-    ) -> Result<Answer, Failure> {
-        if range.is_empty() {
-            return Ok(Answer::Page(Page::default()));
-        }
-        let limit = page.limit.unwrap_or(0);
-        let of = RangeOf { range, reverse, limit, max_bytes: PAGE_BYTES, strong: page.consistent };
-        let response = self
-            .region
-            .range(table, of, context.deadline)
-            .await
-            .map_err(|error| errors::from_route(error, &table.name, false))?;
-        let mut items = Vec::with_capacity(response.items.len());
-        let mut last = None;
-        for (_, bytes) in &response.items {
-            let item = decode(bytes)?;
-            if let Some(item) = last.replace(item)
-                && wanted(&item)
-            {
-                items.push(item);
+        reading: Reading<'_>,
+    ) -> Result<Page, Failure> {
+        let mut progress = Progress::default();
+        let full = self.walk(context, &reading, &mut progress).await?;
+        let Reading { source, consistent, view, report, .. } = reading;
+        let Progress { items, count, scanned, bytes, fetched, last, .. } = progress;
+        let consumed = match report.capacity {
+            CapacityDetail::None => Vec::new(),
+            _ => {
+                let units = read_units(bytes, consistent);
+                let name = &source.table.name;
+                match source.index {
+                    None => capacity::reading(report, name, units, None),
+                    Some((_, index)) => {
+                        let index = (index.name.as_str(), units);
+                        capacity::reading(report, name, fetched, Some(index))
+                    }
+                }
+            }
+        };
+        let items = (!view.count_only).then_some(items);
+        Ok(Page { items, count, scanned, last: last.filter(|_| full), consumed })
+    }
+
+    /// Reads until the page is full, which is said, or the range is at its end.
+    async fn walk(
+        &self,
+        context: &RequestContext,
+        reading: &Reading<'_>,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
+        let table = reading.source.table;
+        let index = reading.source.index.map(|(number, _)| number);
+        let mut rest = reading.range.clone();
+        while !rest.is_empty() {
+            // Stored bytes and counted ones differ a little: what is missing is read in another turn.
+            let bytes = PAGE_BYTES.saturating_sub(progress.bytes).max(1);
+            let walk = Walk {
+                range: rest.clone(),
+                reverse: reading.reverse,
+                limit: reading.limit.map_or(0, |limit| limit - progress.scanned),
+                max_bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
+                strong: reading.consistent,
+                index,
+            };
+            let response = self
+                .region
+                .range(table, walk, context.deadline)
+                .await
+                .map_err(|error| errors::from_route(error, &table.name, false))?;
+            let last = response.items.last().map(|(row, _)| row.clone());
+            for (_, bytes) in &response.items {
+                if reading.look(decode(bytes)?, progress)? {
+                    return Ok(true);
+                }
+            }
+            match last {
+                Some(last) if response.more => rest = after(rest, &last, reading.reverse),
+                _ => return Ok(false),
             }
         }
-        let last_key = match (&last, response.more) {
-            (Some(item), true) => Some(key_attributes(&table.schema, item)),
-            _ => None,
-        };
-        items.extend(last.filter(|item| wanted(item)));
-        let scanned = u32::try_from(items.len()).unwrap_or(u32::MAX);
-        Ok(Answer::Page(Page {
-            items: Some(items),
-            last: last_key,
-            count: scanned,
-            scanned,
-            ..Page::default()
-        }))
+        Ok(false)
     }
 }
 
-fn row_key(table: &TableInfo, key: &Key) -> Result<RowKey, Failure> {
-    let row_key = table.schema.row_key(&table.secret, key);
-    row_key.map_err(errors::from_item)
-}
-
-/// The row keys that a query asks for.
-fn sort_range(
-    table: &TableInfo,
-    partition: &Value,
-    sort: Option<&SortCondition>,
-) -> Result<KeyRange, Failure> {
-    let range = table.schema.sort_range(&table.secret, partition, sort);
-    range.map_err(errors::from_query_item)
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn key(bytes: &[u8]) -> RowKey {
         RowKey(Bytes::copy_from_slice(bytes))
@@ -178,5 +364,18 @@ mod tests {
         assert!(after(range(), &key(b"b"), true).is_empty());
         assert!(after(range(), &key(b"g"), false).is_empty());
         assert!(!after(KeyRange::full(), &key(b"g"), false).is_empty());
+    }
+
+    #[test]
+    fn segments_are_everything_and_share_nothing() {
+        for total in [1, 2, 3, 7, 1000, MOST_SEGMENTS] {
+            assert_eq!(segment(0, total).start, RowKey::default());
+            assert_eq!(segment(total - 1, total).end, None);
+            for part in (0..total - 1).step_by(1 + total as usize / 50) {
+                assert_eq!(segment(part, total).end, Some(segment(part + 1, total).start));
+                assert!(!segment(part, total).is_empty());
+            }
+        }
+        assert_eq!((0..5).map(|part| segment(part, 5)).collect::<Vec<_>>(), KeyRange::split_evenly(5));
     }
 }

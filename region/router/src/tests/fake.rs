@@ -6,25 +6,36 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tombolo_group::{
-    Descriptor, GroupError, Head, RangeResponse, ReadResponse, Token, WriteOp, WriteOutcome,
-    WriteResponse,
+    Descriptor, GroupError, Head, RangeResponse, ReadResponse, ReturnImages, Token, WriteOp,
+    WriteOutcome, WriteResponse,
 };
+use tombolo_item::key::index_row_key;
 use tombolo_item::{
-    Condition, GroupId, HashSecret, Hlc, Item, Key, KeyRange, NodeId, RegionId, RowKey, Shard,
-    Stamp, TableId,
+    Cause, ChangeKind, ChangeRecord, Condition, GroupId, HashSecret, Hlc, Item, Key, KeyRange,
+    KeySchema, NodeId, RegionId, RowKey, Shard, Stamp, TableId,
 };
 use tombolo_memds::{
-    CatalogError, NodeInfo, RegionConfig, RouteError, TableInfo, TableSpec, TableStatus, Uncertain,
+    CatalogError, NodeInfo, RegionConfig, RouteError, TableChange, TableInfo, TableSpec,
+    TableStatus, Uncertain, Walk,
 };
 use uuid::Uuid;
 
-use crate::region::{LogPage, RangeOf, Region};
+use crate::region::{LogPage, Region};
+
+/// When everything here happens, ms since 1970.
+pub(super) const NOW_MS: u64 = 1_700_000_000_000;
+/// The stream of tables with a view, since [`NOW_MS`].
+pub(super) const LABEL: &str = "2023-11-14T22:13:20.000";
 
 #[derive(Default)]
 struct State {
     tables: BTreeMap<String, Arc<TableInfo>>,
     rows: BTreeMap<(TableId, RowKey), (Bytes, Stamp)>,
     seq: u64,
+    /// Change records, canonical; number 1 first.
+    log: Vec<Bytes>,
+    /// Numbers below this one are trimmed.
+    oldest_seq: u64,
     /// The writes that took place under a token.
     answered: BTreeMap<(Uuid, u64), Stamp>,
     /// The next requests get these, the last one first.
@@ -47,6 +58,11 @@ pub(super) struct Fake(Arc<Mutex<State>>);
 impl Fake {
     pub(super) fn refuse(&self, error: RouteError) {
         self.0.lock().unwrap().refusals.push(error);
+    }
+
+    /// Drops the records before this number.
+    pub(super) fn trim(&self, oldest_seq: u64) {
+        self.0.lock().unwrap().oldest_seq = oldest_seq;
     }
 
     pub(super) fn get_stuck(&self, stuck: bool) {
@@ -75,6 +91,18 @@ impl Fake {
         *table = Arc::new(TableInfo { status, ..(**table).clone() });
     }
 
+    fn changed(&self, name: &str) -> Result<TableInfo, CatalogError> {
+        let state = self.0.lock().unwrap();
+        let info = state.tables.get(name).ok_or_else(|| CatalogError::NotFound(name.into()))?;
+        Ok((**info).clone())
+    }
+
+    fn put_back(&self, info: TableInfo) -> Arc<TableInfo> {
+        let info = Arc::new(info);
+        self.0.lock().unwrap().tables.insert(info.name.clone(), Arc::clone(&info));
+        info
+    }
+
     /// Makes a write at once, unless its token tells that it took place.
     fn apply(
         &self,
@@ -88,53 +116,69 @@ impl Fake {
         if let Some(kept) = name.and_then(|name| state.answered.get(&name)) {
             // As a partition: the outcome and the stamp, no images, no number.
             let outcome = WriteOutcome::Written { old: None, new: None };
-            return Ok(WriteResponse {
-                outcome,
-                stamp: Some(*kept),
-                seq: 0,
-                size_before: 0,
-                size_after: 0,
-            });
+            return Ok(response(outcome, Some(*kept), 0, None, None));
         }
-        let row = (table.id, table.schema.row_key(&table.secret, &key).expect("checked before"));
+        let row_key = table.schema.row_key(&table.secret, &key).expect("checked before");
+        let row = (table.id, row_key.clone());
         let old = state.rows.get(&row).cloned();
-        let (new, condition, return_old, return_on_failure) = match op {
-            WriteOp::Put { item, condition, return_old, return_on_failure } => {
-                (Some(item), condition, return_old, return_on_failure)
-            }
-            WriteOp::Delete { condition, return_old, return_on_failure } => {
-                (None, condition, return_old, return_on_failure)
+        let (condition, failure) = match &op {
+            WriteOp::Put { condition, return_on_failure, .. }
+            | WriteOp::Delete { condition, return_on_failure, .. }
+            | WriteOp::Update { condition, return_on_failure, .. } => {
+                (condition.as_ref(), *return_on_failure)
             }
             other => panic!("the router never sends {other:?}"),
         };
-        if !holds(condition.as_ref(), old.as_ref().map(|(item, _)| item)) {
-            let item = old.filter(|_| return_on_failure).map(|(item, _)| item);
+        let before = old.as_ref().map(|(item, _)| decoded(item));
+        if !holds(condition, before.as_ref()) {
+            let item = old.filter(|_| failure).map(|(item, _)| item);
             let outcome = WriteOutcome::ConditionFailed { item };
-            return Ok(WriteResponse {
-                outcome,
-                stamp: None,
-                seq: 0,
-                size_before: 0,
-                size_after: 0,
-            });
+            return Ok(response(outcome, None, 0, before.as_ref(), before.as_ref()));
+        }
+        let (after, shown_old, shown_new) = outcome(&op, &table.schema, &key, before.as_ref())
+            .map_err(|error| RouteError::Group(GroupError::Rejected(error)))?;
+        let outcome = WriteOutcome::Written {
+            old: shown_old.map(|item| item.encode()),
+            new: shown_new.map(|item| item.encode()),
+        };
+        if after == before {
+            return Ok(response(outcome, None, 0, before.as_ref(), after.as_ref()));
         }
         state.seq += 1;
         state.writes += 1;
         let seq = state.seq;
-        let stamp = Stamp { hlc: Hlc(seq << 16), region: RegionId(0), seq };
-        match new {
-            Some(item) => state.rows.insert(row, (item, stamp)),
+        let stamp = Stamp { hlc: Hlc((NOW_MS + seq) << 16), region: RegionId(0), seq };
+        let record = ChangeRecord {
+            table: table.id,
+            shard: Shard { group: GroupId(16), epoch: 1 },
+            seq,
+            stamp,
+            replaced: None,
+            closed: Hlc(0),
+            origin: RegionId(0),
+            cause: Cause::User,
+            kind: match (&before, &after) {
+                (None, _) => ChangeKind::Insert,
+                (Some(_), Some(_)) => ChangeKind::Modify,
+                (Some(_), None) => ChangeKind::Remove,
+            },
+            transaction: None,
+            key,
+            row_key,
+            new: after.as_ref().map(Item::encode),
+            old: before.as_ref().map(Item::encode),
+            eval_term: 1,
+            prev_hash: 0,
+            merge_state: Bytes::new(),
+            ext: Bytes::new(),
+        };
+        state.log.push(record.encode());
+        match &after {
+            Some(item) => state.rows.insert(row, (item.encode(), stamp)),
             None => state.rows.remove(&row),
         };
         state.answered.extend(name.map(|name| (name, stamp)));
-        let old = old.filter(|_| return_old).map(|(item, _)| item);
-        Ok(WriteResponse {
-            outcome: WriteOutcome::Written { old, new: None },
-            stamp: Some(stamp),
-            seq,
-            size_before: 0,
-            size_after: 0,
-        })
+        Ok(response(outcome, Some(stamp), seq, before.as_ref(), after.as_ref()))
     }
 
     async fn trouble(&self, deadline: Instant) -> Result<(), RouteError> {
@@ -202,11 +246,20 @@ impl Region for Fake {
     async fn changes(
         &self,
         _shard: Shard,
-        _from: u64,
-        _max_bytes: usize,
+        _replicas: &[NodeId],
+        from: u64,
+        max_bytes: usize,
     ) -> Option<Result<LogPage, GroupError>> {
-        let head_seq = self.0.lock().unwrap().seq;
-        Some(Ok(LogPage { records: Vec::new(), oldest_seq: 3, head_seq }))
+        let state = self.0.lock().unwrap();
+        let (head_seq, oldest_seq) = (state.seq, state.oldest_seq.max(1));
+        let mut bytes = 0;
+        let numbered = state.log.iter().zip(1..).filter(|(_, seq)| *seq >= from.max(oldest_seq));
+        let records = numbered.map(|(record, seq)| (seq, record.clone())).take_while(|(_, record)| {
+            let wanted = bytes < max_bytes;
+            bytes += record.len();
+            wanted
+        });
+        Some(Ok(LogPage { records: records.collect(), oldest_seq, head_seq }))
     }
 
     fn parent(&self, _group: GroupId) -> Option<(Shard, u64)> {
@@ -222,7 +275,7 @@ impl Region for Fake {
         if state.tables.contains_key(&spec.name) {
             return Err(CatalogError::Exists(spec.name));
         }
-        let info = TableInfo {
+        let mut info = TableInfo {
             id: TableId(Uuid::now_v7()),
             name: spec.name.clone(),
             schema: spec.schema,
@@ -232,19 +285,48 @@ impl Region for Fake {
             region_names: vec!["us-east".into()],
             status: TableStatus::Active,
             partitions: spec.partitions,
-            created_ms: 1_700_000_000_000,
+            created_ms: NOW_MS,
             origin: RegionId(0),
             settings: spec.settings,
         };
+        info.settings.stream_label = info.view.map(|_| LABEL.into());
         let creating = TableInfo { status: TableStatus::Creating, ..info.clone() };
         state.tables.insert(spec.name, Arc::new(info));
         Ok(Arc::new(creating))
     }
 
     async fn delete(&self, name: &str) -> Result<Arc<TableInfo>, CatalogError> {
-        let removed = self.0.lock().unwrap().tables.remove(name);
-        let info = removed.ok_or_else(|| CatalogError::NotFound(name.into()))?;
+        let mut state = self.0.lock().unwrap();
+        let info = state.tables.get(name).ok_or_else(|| CatalogError::NotFound(name.into()))?;
+        if info.settings.deletion_protection {
+            return Err(CatalogError::Rejected("it is protected".into()));
+        }
+        let info = state.tables.remove(name).expect("it was there");
         Ok(Arc::new(TableInfo { status: TableStatus::Deleting, ..(*info).clone() }))
+    }
+
+    async fn update(
+        &self,
+        name: &str,
+        change: TableChange,
+    ) -> Result<Arc<TableInfo>, CatalogError> {
+        let mut info = self.changed(name)?;
+        change.apply(&mut info, NOW_MS)?;
+        Ok(self.put_back(info))
+    }
+
+    async fn tag(&self, name: &str, tags: BTreeMap<String, String>) -> Result<(), CatalogError> {
+        let mut info = self.changed(name)?;
+        info.settings.tags.extend(tags);
+        self.put_back(info);
+        Ok(())
+    }
+
+    async fn untag(&self, name: &str, keys: &[String]) -> Result<(), CatalogError> {
+        let mut info = self.changed(name)?;
+        info.settings.tags.retain(|key, _| !keys.contains(key));
+        self.put_back(info);
+        Ok(())
     }
 
     async fn write(
@@ -282,17 +364,24 @@ impl Region for Fake {
     async fn range(
         &self,
         table: &TableInfo,
-        of: RangeOf,
+        of: Walk,
         deadline: Instant,
     ) -> Result<RangeResponse, RouteError> {
         self.trouble(deadline).await?;
         let state = self.0.lock().unwrap();
-        let mut rows: Vec<_> = state
-            .rows
-            .iter()
-            .filter(|((id, key), _)| *id == table.id && of.range.contains(key))
-            .map(|((_, key), (item, _))| (key.clone(), item.clone()))
-            .collect();
+        let of_table = state.rows.iter().filter(|((id, _), _)| *id == table.id);
+        let placed = of_table.filter_map(|((_, key), (bytes, _))| {
+            let Some(number) = of.index else { return Some((key.clone(), bytes.clone())) };
+            let index = &table.settings.local_indexes[usize::from(number)];
+            let item = decoded(bytes);
+            let value = item.get(&index.sort.name)?;
+            let (schema, secret) = (&table.schema, &table.secret);
+            let key = schema.key_of(&item).expect("it is stored");
+            let row = index_row_key(schema, secret, number, &index.sort, value, &key);
+            Some((row.expect("it is stored"), bytes.clone()))
+        });
+        let mut rows: Vec<_> = placed.filter(|(key, _)| of.range.contains(key)).collect();
+        rows.sort();
         if of.reverse {
             rows.reverse();
         }
@@ -309,7 +398,58 @@ impl Region for Fake {
     }
 }
 
-fn holds(condition: Option<&Condition>, item: Option<&Bytes>) -> bool {
-    let item = item.map(|bytes| Item::decode(bytes).expect("encoded by the router"));
-    condition.is_none_or(|condition| condition.matches(item.as_ref()).expect("it evaluates"))
+fn decoded(bytes: &Bytes) -> Item {
+    Item::decode(bytes).expect("encoded by the router")
+}
+
+fn holds(condition: Option<&Condition>, item: Option<&Item>) -> bool {
+    condition.is_none_or(|condition| condition.matches(item).expect("it evaluates"))
+}
+
+fn response(
+    outcome: WriteOutcome,
+    stamp: Option<Stamp>,
+    seq: u64,
+    before: Option<&Item>,
+    after: Option<&Item>,
+) -> WriteResponse {
+    let size = |item: Option<&Item>| item.map_or(0, Item::size) as u32;
+    WriteResponse { outcome, stamp, seq, size_before: size(before), size_after: size(after) }
+}
+
+type Images = (Option<Item>, Option<Item>, Option<Item>);
+
+/// The item after a write, and the images that were asked for.
+fn outcome(
+    op: &WriteOp,
+    schema: &KeySchema,
+    key: &Key,
+    before: Option<&Item>,
+) -> Result<Images, String> {
+    let old = || before.cloned();
+    match op {
+        WriteOp::Put { item, return_old, .. } => {
+            Ok((Some(decoded(item)), old().filter(|_| *return_old), None))
+        }
+        WriteOp::Delete { return_old, .. } => Ok((None, old().filter(|_| *return_old), None)),
+        WriteOp::Update { update, returns, .. } => {
+            let was = old().unwrap_or_else(|| key.to_item(schema));
+            let after = match before.is_some() || update.creates() {
+                true => Some(update.apply(&was).map_err(|error| error.to_string())?),
+                false => None,
+            };
+            let (touched_old, touched_new) =
+                update.touched(&old().unwrap_or_default(), &after.clone().unwrap_or_default());
+            let some = |item: Item| Some(item).filter(|item| !item.0.is_empty());
+            let (old, new) = match returns {
+                ReturnImages::None => (None, None),
+                ReturnImages::AllOld => (old(), None),
+                ReturnImages::AllNew => (None, after.clone()),
+                ReturnImages::UpdatedOld => (some(touched_old), None),
+                ReturnImages::UpdatedNew => (None, some(touched_new)),
+            };
+            Ok((after, old, new))
+        }
+        other => panic!("the router never sends {other:?}"),
+    }
 }

@@ -146,7 +146,8 @@ async fn queries_page_in_both_directions() {
     for limit in [1, 3, 11, 100] {
         let (keys, pages) = walk(&client, KeyQuery::all(s("a")), limit).await;
         assert_eq!(keys, forward, "limit {limit}");
-        assert_eq!(pages, 11_usize.div_ceil(limit as usize));
+        // A page that ends at the limit does not know that nothing follows (API_Query).
+        assert_eq!(pages, 11 / limit as usize + 1);
         let query = KeyQuery { reverse: true, ..KeyQuery::all(s("a")) };
         assert_eq!(walk(&client, query, limit).await.0, backward, "limit {limit}");
     }

@@ -83,6 +83,9 @@ async fn a_stream_is_described_and_what_is_trimmed_says_so() {
     assert_eq!(shard.head, Some((1, 7)));
     assert_eq!(shard.subject, format!("tombolo.us-east.{}.{}", stream.table_id, shard.shard));
     assert_eq!(stream.replication_subject, "");
+    let page = client.get_records("music", shard.shard, 1, None).await.unwrap();
+    assert_eq!((page.changes.len(), page.next_seq), (1, 2));
+    served.region.trim(3);
     let error = client.get_records("music", shard.shard, 1, None).await.unwrap_err();
     assert_eq!(error.reason, "TrimmedDataAccessException");
     let missing = Shard { group: GroupId(99), epoch: 1 };
