@@ -148,12 +148,13 @@ mod tests {
         BatchExecuteStatement, BatchGet, BatchGetTable, BatchStatement, BatchWrite, CreateTable,
         DeleteItem, DescribeStream, ExecuteStatement, GetItem, GetRecords, GetShardIterator,
         IteratorStart, KeyCondition, ListStreams, PageRequest, PutItem, Query, RecordsFrom, Report,
-        ReturnValues, Scan, Statement, StreamName, TimeToLive, UpdateItem, UpdateTable,
+        ReturnValues, Scan, StreamName, TimeToLive, UpdateItem, UpdateTable,
     };
+    use tombolo_item::partiql::{Statement, parse_statement};
     use tombolo_item::{GroupId, Item, Shard, Update, Value};
 
     fn select() -> Statement {
-        Statement
+        parse_statement("SELECT * FROM music", &[]).expect("a statement")
     }
 
     /// One operation of each kind.

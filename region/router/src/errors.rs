@@ -11,6 +11,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use tombolo_group::GroupError;
+use tombolo_item::partiql::StatementError;
 use tombolo_item::{ExpressionError, Item, ItemError};
 use tombolo_memds::{CatalogError, MemdsError, RouteError, Uncertain};
 use tonic::Code;
@@ -248,13 +249,72 @@ pub fn start_key_of_another_segment(segment: u32, total: u32) -> Failure {
     ))
 }
 
+/// What a PartiQL statement breaks. Its texts are DynamoDB's.
+pub fn from_statement(error: StatementError) -> Failure {
+    validation(error.to_string())
+}
+
+/// An INSERT met an item.
+pub fn duplicate_item(failure: Failure) -> Failure {
+    match failure.reason {
+        "ConditionalCheckFailedException" => Failure {
+            reason: "DuplicateItemException",
+            message: "Duplicate primary key exists in table".into(),
+            code: Code::AlreadyExists,
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
+/// What a statement of a batch failed with (API_BatchStatementError, `Code`).
+pub fn statement_code(reason: &str) -> &'static str {
+    match reason {
+        "ConditionalCheckFailedException" => "ConditionalCheckFailed",
+        "ItemCollectionSizeLimitExceededException" => "ItemCollectionSizeLimitExceeded",
+        "RequestLimitExceeded" => "RequestLimitExceeded",
+        "ValidationException" | "SerializationException" => "ValidationError",
+        "ProvisionedThroughputExceededException" => "ProvisionedThroughputExceeded",
+        "TransactionConflictException" => "TransactionConflict",
+        "ThrottlingException" => "ThrottlingError",
+        "ResourceNotFoundException" => "ResourceNotFound",
+        "AccessDeniedException" => "AccessDenied",
+        "DuplicateItemException" => "DuplicateItem",
+        _ => "InternalServerError",
+    }
+}
+
+/// A page of a statement that writes.
+pub fn page_of_a_write() -> Failure {
+    validation("Limit and NextToken can only be specified for SELECT statements")
+}
+
+/// A token that is none of this statement.
+pub fn bad_next_token() -> Failure {
+    validation("The provided NextToken is invalid")
+}
+
+/// EXISTS is a condition of a transaction.
+pub fn exists_outside_transaction() -> Failure {
+    validation("EXISTS can only be used in ExecuteTransaction")
+}
+
+/// Reads beside writes.
+pub fn reads_and_writes_in_batch() -> Failure {
+    validation("Statements of a batch must be all reads or all writes")
+}
+
+/// A SELECT of more than an item.
+pub fn select_without_key_in_batch() -> Failure {
+    validation(
+        "Select statements within BatchExecuteStatement must specify the primary key in the where \
+         clause.",
+    )
+}
+
 /// A batch of nothing.
 pub fn empty_batch() -> Failure {
-    constraint(
-        "{}",
-        "requestItems",
-        "Member must have length greater than or equal to 1",
-    )
+    constraint("{}", "requestItems", "Member must have length greater than or equal to 1")
 }
 
 /// More than a batch may hold.
@@ -384,12 +444,7 @@ pub fn nothing_to_update() -> Failure {
 
 /// There is no such global index.
 pub fn global_index_not_found() -> Failure {
-    Failure::new(
-        Code::NotFound,
-        "ResourceNotFoundException",
-        "Requested resource not found",
-        false,
-    )
+    Failure::new(Code::NotFound, "ResourceNotFoundException", "Requested resource not found", false)
 }
 
 /// A stream that does not say what it shows.

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use crate::figures::Figures;
 use bytes::Bytes;
 use tombolo_group::{
-    Changes, Descriptor, GroupError, Head, Host, RangeResponse, ReadResponse, Token, WriteOp, WriteResponse,
+    Changes, Descriptor, GroupError, Head, Host, RangeResponse, ReadResponse, Token, WriteOp,
+    WriteResponse,
 };
 use tombolo_item::{GroupId, Key, NodeId, RegionId, Shard, TableId};
 use tombolo_memds::{
-    CatalogError, Memds, NodeInfo, RegionConfig, RouteError, Routed, TableChange,
-    TableInfo, TableSpec, Walk,
+    CatalogError, Memds, NodeInfo, RegionConfig, RouteError, Routed, TableChange, TableInfo,
+    TableSpec, Walk,
 };
 
 /// Consecutive records of a shard.

@@ -11,8 +11,8 @@ use crate::door::RequestContext;
 use crate::errors;
 use crate::failure::Failure;
 use crate::operation::{
-    CapacityDetail, CollectionMetrics, DeleteItem, GetItem, Got, PutItem, Report,
-    ReturnValues, UpdateItem, Written,
+    CapacityDetail, CollectionMetrics, DeleteItem, GetItem, Got, PutItem, Report, ReturnValues,
+    UpdateItem, Written,
 };
 use crate::region::Region;
 
@@ -207,7 +207,8 @@ impl<R: Region> Executor<R> {
         let consumed = match report.capacity {
             CapacityDetail::None => Vec::new(),
             _ => {
-                let units = write_units(response.size_before as usize, response.size_after as usize);
+                let units =
+                    write_units(response.size_before as usize, response.size_after as usize);
                 let local = capacity::of_index_rows(table, before, after);
                 capacity::writing(report, &table.name, units, local)
             }

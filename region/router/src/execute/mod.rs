@@ -10,6 +10,7 @@ mod items;
 mod page;
 mod records;
 mod select;
+mod statements;
 mod streams;
 mod tables;
 mod tags;
@@ -55,9 +56,7 @@ impl<R: Region> Executor<R> {
             Operation::DeleteItem(delete) => {
                 self.delete_item(context, delete).await.map(Answer::Written)
             }
-            Operation::Query(query) => {
-                Box::pin(self.query(context, query)).await.map(Answer::Page)
-            }
+            Operation::Query(query) => Box::pin(self.query(context, query)).await.map(Answer::Page),
             Operation::Scan(scan) => Box::pin(self.scan(context, scan)).await.map(Answer::Page),
             Operation::BatchGetItem(batch) => {
                 Box::pin(self.batch_get(context, batch)).await.map(Answer::BatchGot)
@@ -65,8 +64,12 @@ impl<R: Region> Executor<R> {
             Operation::BatchWriteItem(batch) => {
                 Box::pin(self.batch_write(context, batch)).await.map(Answer::BatchWritten)
             }
-            Operation::ExecuteStatement(_) | Operation::BatchExecuteStatement(_) => {
-                Err(errors::internal("carry it out", "not yet served"))
+            Operation::ExecuteStatement(execute) => {
+                Box::pin(self.execute_statement(context, execute)).await.map(Answer::Statement)
+            }
+            Operation::BatchExecuteStatement(batch) => {
+                let answer = Box::pin(self.batch_execute_statement(context, batch)).await;
+                answer.map(Answer::Statements)
             }
             Operation::Session => Ok(Answer::Opened),
             other => Box::pin(self.execute_seldom(other)).await,
@@ -106,7 +109,10 @@ impl<R: Region> Executor<R> {
                 let events = self.operations.verify(table);
                 Ok(Answer::Verification(events.map(|event| event.map_err(from_operations)).boxed()))
             }
-            other => Err(errors::internal("carry it out", format!("{:?} is carried out elsewhere", other.kind()))),
+            other => Err(errors::internal(
+                "carry it out",
+                format!("{:?} is carried out elsewhere", other.kind()),
+            )),
         }
     }
 

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use tombolo_item::capacity::read_units;
 use tombolo_item::key::{HASH_BYTES, index_row_key, index_sort_range};
 use tombolo_item::limits::PAGE_BYTES;
-use tombolo_item::{Condition, Item, KeyRange, KeySchema, LocalIndex, RowKey, Value};
+use tombolo_item::{
+    Condition, Item, KeyRange, KeySchema, LocalIndex, RowKey, SortCondition, Value,
+};
 use tombolo_memds::{TableInfo, Walk};
 
 use super::Executor;
@@ -20,7 +22,7 @@ use crate::door::RequestContext;
 use crate::errors;
 use crate::execute::capacity;
 use crate::failure::Failure;
-use crate::operation::{CapacityDetail, KeyCondition, Page, Query, Report, Scan};
+use crate::operation::{CapacityDetail, Consumed, KeyCondition, Page, Query, Report, Scan};
 use crate::region::Region;
 
 /// Bytes that one page reads at most of a table whose index it walks: index rows are small, the items
@@ -58,13 +60,13 @@ fn segment(part: u32, total: u32) -> KeyRange {
 }
 
 /// What is read: a table, or one of its local indexes.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     table: &'a TableInfo,
-    index: Option<(u8, &'a LocalIndex)>,
+    pub(super) index: Option<(u8, &'a LocalIndex)>,
 }
 
 impl<'a> Source<'a> {
-    fn of(table: &'a TableInfo, index: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn of(table: &'a TableInfo, index: Option<&str>) -> Result<Self, Failure> {
         let Some(name) = index else { return Ok(Self { table, index: None }) };
         match table.settings.local_index(name) {
             Some(index) => Ok(Self { table, index: Some(index) }),
@@ -72,7 +74,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn keys(&self) -> KeySchema {
+    pub(super) fn keys(&self) -> KeySchema {
         match self.index {
             None => self.table.schema.clone(),
             Some((_, index)) => index.schema(&self.table.schema),
@@ -108,26 +110,84 @@ impl<'a> Source<'a> {
         let row = index_row_key(schema, secret, number, &index.sort, &value, &key);
         Ok((row.map_err(|_| errors::start_key_invalid())?, key.partition))
     }
+
+    /// The row keys of a query, after its start key.
+    pub(super) fn range(
+        &self,
+        partition: &Value,
+        sort: Option<&SortCondition>,
+        start: Option<&Item>,
+        reverse: bool,
+    ) -> Result<KeyRange, Failure> {
+        let TableInfo { schema, secret, .. } = self.table;
+        let range = match self.index {
+            None => schema.sort_range(secret, partition, sort),
+            Some((number, index)) => {
+                index_sort_range(schema, secret, number, &index.sort, partition, sort)
+            }
+        };
+        let range = range.map_err(errors::from_query_item)?;
+        let Some(start) = start else { return Ok(range) };
+        let (row, of) = self.start(start)?;
+        if of != *partition {
+            return Err(errors::start_key_elsewhere());
+        }
+        match range.contains(&row) {
+            true => Ok(after(range, &row, reverse)),
+            false => Err(errors::start_key_outside_range()),
+        }
+    }
+
+    /// The row keys of a scan, after its start key.
+    pub(super) fn everything(&self, start: Option<&Item>) -> Result<KeyRange, Failure> {
+        match start {
+            None => Ok(KeyRange::full()),
+            Some(start) => Ok(after(KeyRange::full(), &self.start(start)?.0, false)),
+        }
+    }
+}
+
+impl Progress {
+    /// What was taken, if asked for.
+    pub(super) fn consumed(
+        &self,
+        source: &Source<'_>,
+        consistent: bool,
+        report: Report,
+    ) -> Vec<Consumed> {
+        if report.capacity == CapacityDetail::None {
+            return Vec::new();
+        }
+        let units = read_units(self.bytes, consistent);
+        let name = &source.table.name;
+        match source.index {
+            None => capacity::reading(report, name, units, None),
+            Some((_, index)) => {
+                let index = (index.name.as_str(), units);
+                capacity::reading(report, name, self.fetched, Some(index))
+            }
+        }
+    }
 }
 
 /// What a page is read by.
-struct Reading<'a> {
-    source: Source<'a>,
-    range: KeyRange,
-    reverse: bool,
-    limit: Option<u32>,
-    consistent: bool,
+pub(super) struct Reading<'a> {
+    pub(super) source: Source<'a>,
+    pub(super) range: KeyRange,
+    pub(super) reverse: bool,
+    pub(super) limit: Option<u32>,
+    pub(super) consistent: bool,
     /// Only items with this partition key are of the range.
-    partition: Option<&'a Value>,
-    filter: Option<&'a Condition>,
-    view: View,
-    report: Report,
+    pub(super) partition: Option<&'a Value>,
+    pub(super) filter: Option<&'a Condition>,
+    pub(super) view: View,
+    pub(super) report: Report,
 }
 
 /// What was read of a page so far.
 #[derive(Default)]
-struct Progress {
-    items: Vec<Item>,
+pub(super) struct Progress {
+    pub(super) items: Vec<Item>,
     count: u32,
     scanned: u32,
     /// Bytes of what was looked at, as DynamoDB counts them.
@@ -136,7 +196,7 @@ struct Progress {
     read: usize,
     /// Units of the items fetched for an index that does not hold what was asked for.
     fetched: f64,
-    last: Option<Item>,
+    pub(super) last: Option<Item>,
 }
 
 impl Reading<'_> {
@@ -193,7 +253,8 @@ impl<R: Region> Executor<R> {
         let table = self.serving(&name).await?;
         let source = Source::of(&table, index.as_deref())?;
         let keys = source.keys();
-        let view = View::of(select, projection, source.index.map(|(_, index)| index), &table.schema)?;
+        let view =
+            View::of(select, projection, source.index.map(|(_, index)| index), &table.schema)?;
         let (partition, sort) = match condition {
             KeyCondition::Parts { partition, sort } => (partition, sort),
             KeyCondition::Named(condition) => {
@@ -201,28 +262,8 @@ impl<R: Region> Executor<R> {
             }
         };
         check_filter(filter.as_ref(), &keys)?;
-        let range = match source.index {
-            None => table.schema.sort_range(&table.secret, &partition, sort.as_ref()),
-            Some((number, index)) => {
-                let (schema, secret) = (&table.schema, &table.secret);
-                index_sort_range(schema, secret, number, &index.sort, &partition, sort.as_ref())
-            }
-        };
-        let range = range.map_err(errors::from_query_item)?;
         let reverse = !query.forward;
-        let range = match &query.page.start {
-            None => range,
-            Some(start) => {
-                let (row, of) = source.start(start)?;
-                if of != partition {
-                    return Err(errors::start_key_elsewhere());
-                }
-                if !range.contains(&row) {
-                    return Err(errors::start_key_outside_range());
-                }
-                after(range, &row, reverse)
-            }
-        };
+        let range = source.range(&partition, sort.as_ref(), query.page.start.as_ref(), reverse)?;
         let reading = Reading {
             source,
             range,
@@ -249,7 +290,8 @@ impl<R: Region> Executor<R> {
         }
         let table = self.serving(&name).await?;
         let source = Source::of(&table, index.as_deref())?;
-        let view = View::of(select, projection, source.index.map(|(_, index)| index), &table.schema)?;
+        let view =
+            View::of(select, projection, source.index.map(|(_, index)| index), &table.schema)?;
         let range = scan.segment.map_or_else(KeyRange::full, |(part, total)| segment(part, total));
         let range = match &scan.page.start {
             None => range,
@@ -276,35 +318,18 @@ impl<R: Region> Executor<R> {
     }
 
     /// One page of a range.
-    async fn page(
-        &self,
-        context: &RequestContext,
-        reading: Reading<'_>,
-    ) -> Result<Page, Failure> {
+    async fn page(&self, context: &RequestContext, reading: Reading<'_>) -> Result<Page, Failure> {
         let mut progress = Progress::default();
         let full = self.walk(context, &reading, &mut progress).await?;
         let Reading { source, consistent, view, report, .. } = reading;
-        let Progress { items, count, scanned, bytes, fetched, last, .. } = progress;
-        let consumed = match report.capacity {
-            CapacityDetail::None => Vec::new(),
-            _ => {
-                let units = read_units(bytes, consistent);
-                let name = &source.table.name;
-                match source.index {
-                    None => capacity::reading(report, name, units, None),
-                    Some((_, index)) => {
-                        let index = (index.name.as_str(), units);
-                        capacity::reading(report, name, fetched, Some(index))
-                    }
-                }
-            }
-        };
+        let consumed = progress.consumed(&source, consistent, report);
+        let Progress { items, count, scanned, last, .. } = progress;
         let items = (!view.count_only).then_some(items);
         Ok(Page { items, count, scanned, last: last.filter(|_| full), consumed })
     }
 
     /// Reads until the page is full, which is said, or the range is at its end.
-    async fn walk(
+    pub(super) async fn walk(
         &self,
         context: &RequestContext,
         reading: &Reading<'_>,
@@ -344,7 +369,6 @@ impl<R: Region> Executor<R> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,6 +400,9 @@ mod tests {
                 assert!(!segment(part, total).is_empty());
             }
         }
-        assert_eq!((0..5).map(|part| segment(part, 5)).collect::<Vec<_>>(), KeyRange::split_evenly(5));
+        assert_eq!(
+            (0..5).map(|part| segment(part, 5)).collect::<Vec<_>>(),
+            KeyRange::split_evenly(5)
+        );
     }
 }

@@ -126,8 +126,7 @@ fn record(
     view: StreamView,
 ) -> Result<Option<StreamRecord>, Failure> {
     let unreadable = |error: String| errors::internal("decode a change record", error);
-    let record =
-        ChangeRecord::decode(&canonical).map_err(|error| unreadable(error.to_string()))?;
+    let record = ChangeRecord::decode(&canonical).map_err(|error| unreadable(error.to_string()))?;
     if record.kind == ChangeKind::Touch {
         return Ok(None);
     }

@@ -1,5 +1,6 @@
 //! What a query or a scan shows of each item: `Select`, projection, and what an index holds.
 
+use tombolo_item::partiql::Columns;
 use tombolo_item::{Condition, IndexProjection, Item, KeySchema, LocalIndex, Projection};
 
 use crate::errors;
@@ -14,6 +15,8 @@ pub(super) struct View {
     /// Whole items are read, also of an index that does not hold them.
     pub(super) whole: bool,
     projection: Option<Projection>,
+    /// What a PartiQL statement shows instead: each path as an attribute of its own.
+    pub(super) columns: Option<Columns>,
 }
 
 impl View {
@@ -47,14 +50,20 @@ impl View {
         };
         // An index that holds everything has nothing to fetch.
         let all = index.is_some_and(|index| index.projection == IndexProjection::All);
-        Ok(View { count_only: select == Select::Count, whole: whole && !all, projection })
+        Ok(View {
+            count_only: select == Select::Count,
+            whole: whole && !all,
+            projection,
+            columns: None,
+        })
     }
 
     /// The parts asked for of what was read.
     pub(super) fn show(&self, item: Item) -> Item {
-        match &self.projection {
-            Some(projection) => projection.apply(&item),
-            None => item,
+        match (&self.columns, &self.projection) {
+            (Some(columns), _) => columns.apply(&item),
+            (None, Some(projection)) => projection.apply(&item),
+            (None, None) => item,
         }
     }
 }

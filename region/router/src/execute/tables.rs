@@ -21,12 +21,8 @@ use crate::region::Region;
 use crate::subjects;
 
 /// What an account may provision without asking (quotas page, default of most regions).
-const LIMITS: Limits = Limits {
-    account_read: 80_000,
-    account_write: 80_000,
-    table_read: 40_000,
-    table_write: 40_000,
-};
+const LIMITS: Limits =
+    Limits { account_read: 80_000, account_write: 80_000, table_read: 40_000, table_write: 40_000 };
 /// How long an endpoint is good (what DynamoDB answers).
 const ENDPOINT_MINUTES: u64 = 1440;
 
@@ -293,9 +289,11 @@ impl<R: Region> Executor<R> {
 /// Types of all key attributes, by name.
 fn attributes(info: &TableInfo) -> Vec<(String, tombolo_item::KeyType)> {
     let local = info.settings.local_indexes.iter().map(|index| &index.sort);
-    let global = info.settings.global_indexes.iter().flat_map(|index| {
-        std::iter::once(&index.schema.partition).chain(&index.schema.sort)
-    });
+    let global = info
+        .settings
+        .global_indexes
+        .iter()
+        .flat_map(|index| std::iter::once(&index.schema.partition).chain(&index.schema.sort));
     let keys = std::iter::once(&info.schema.partition).chain(&info.schema.sort);
     let mut attributes: Vec<_> =
         keys.chain(local).chain(global).map(|key| (key.name.clone(), key.kind)).collect();

@@ -139,7 +139,9 @@ mod tests {
     /// Developer guide, "Tagging restrictions in DynamoDB".
     #[test]
     fn tags_follow_the_guide() {
-        for good in [tag("a", ""), tag(&"k".repeat(128), &"v".repeat(256)), tag("größe é", "+-=._:/@")] {
+        for good in
+            [tag("a", ""), tag(&"k".repeat(128), &"v".repeat(256)), tag("größe é", "+-=._:/@")]
+        {
             assert!(check(std::slice::from_ref(&good)).is_ok(), "{good:?}");
         }
         for bad in [

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use tombolo_item::condition::KeyExpression;
+use tombolo_item::partiql::Statement;
 use tombolo_item::{Condition, Item, Projection, SortCondition, Stamp, Update, Value};
 
-use super::Statement;
 use crate::failure::Failure;
 
 /// How much of the capacity that a request took its answer tells (`ReturnConsumedCapacity`).

@@ -4,7 +4,6 @@
 //! touches; it is carried out only as an [`crate::authorize::Authorized`]. A second front (DynamoDB
 //! JSON over HTTP) parses into the same operations and prints the same answers.
 
-mod awaited;
 mod items;
 mod streams;
 mod tables;
@@ -15,7 +14,6 @@ use tombolo_client::report::{StatusReport, VerifyEvent};
 use crate::failure::Failure;
 use crate::iterator::ShardIterator;
 
-pub use awaited::*;
 pub use items::*;
 pub use streams::*;
 pub use tables::*;

@@ -392,8 +392,7 @@ async fn bad_tables() {
                 key_schema: vec![element("pk", 1), element("zz", 2)],
                 ..sound()
             },
-            "One or more parameter values were invalid: Some index key attributes are not defined \
-             in AttributeDefinitions. Keys: [zz], AttributeDefinitions: [pk, sk]",
+            "Invalid KeySchema: Some index key attribute have no definition",
         ),
         (
             "a definition without a key",

@@ -254,11 +254,12 @@ impl Region for Fake {
         let (head_seq, oldest_seq) = (state.seq, state.oldest_seq.max(1));
         let mut bytes = 0;
         let numbered = state.log.iter().zip(1..).filter(|(_, seq)| *seq >= from.max(oldest_seq));
-        let records = numbered.map(|(record, seq)| (seq, record.clone())).take_while(|(_, record)| {
-            let wanted = bytes < max_bytes;
-            bytes += record.len();
-            wanted
-        });
+        let records =
+            numbered.map(|(record, seq)| (seq, record.clone())).take_while(|(_, record)| {
+                let wanted = bytes < max_bytes;
+                bytes += record.len();
+                wanted
+            });
         Some(Ok(LogPage { records: records.collect(), oldest_seq, head_seq }))
     }
 
