@@ -5,7 +5,9 @@
 //! acknowledged version, at most the last attempted one.
 
 mod draw;
+mod dynamodb;
 mod floors;
+mod sign;
 mod target;
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +26,9 @@ use crate::error::{Failure, Result};
 
 pub use draw::Distribution;
 use draw::Draw;
+pub use dynamodb::DynamoDb;
 pub use floors::{Floors, floors};
+pub use sign::Credentials;
 pub use target::Target;
 
 /// How many of a hundred requests read.

@@ -1,9 +1,13 @@
 //! What the callers talk to: Tombolo, or an etcd that is measured beside it with the same callers, keys
 //! and payloads.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use tombolo_client::Client;
+use tombolo_client::{Client, Session, SessionOptions};
 use tonic::transport::{Channel, Endpoint};
+
+use super::dynamodb::DynamoDb;
 
 use super::{item_of, key_of, version_in};
 use crate::error::{Failure, Result};
@@ -11,6 +15,10 @@ use crate::error::{Failure, Result};
 #[derive(Clone)]
 pub enum Target {
     Tombolo(Client),
+    /// Sessions of Tombolo's gRPC client; callers spread over them.
+    Sessions(Vec<Session>),
+    /// Signed JSON over HTTP/1.1, one connection for each caller.
+    DynamoDb(Arc<DynamoDb>),
     /// One channel for each member; callers spread over them.
     Etcd(Vec<Channel>),
 }
@@ -32,6 +40,15 @@ impl Target {
         }
     }
 
+    /// Opens so many sessions.
+    pub fn sessions(client: &Client, count: u32, callers: u32) -> Self {
+        let options = SessionOptions {
+            in_flight: callers.max(32).div_ceil(count) as usize,
+            ..SessionOptions::default()
+        };
+        Self::Sessions((0..count).map(|_| client.session(options.clone())).collect())
+    }
+
     pub(super) async fn put(
         &self,
         table: &str,
@@ -45,6 +62,11 @@ impl Target {
                 let put = client.put_item(table, item_of(key, version, payload)).await;
                 put.map(|_| ()).map_err(|error| error.reason.clone())
             }
+            Self::Sessions(sessions) => {
+                let put = of(sessions, caller).put_item(table, item_of(key, version, payload));
+                put.await.map(|_| ()).map_err(|error| error.reason.clone())
+            }
+            Self::DynamoDb(dynamodb) => dynamodb.put(table, caller, key, version, payload).await,
             Self::Etcd(channels) => {
                 let mut value = version.to_be_bytes().to_vec();
                 value.extend_from_slice(payload);
@@ -70,6 +92,12 @@ impl Target {
                 let item = item.map_err(|error| error.reason.clone())?;
                 Ok(item.as_ref().and_then(version_in))
             }
+            Self::Sessions(sessions) => {
+                let item = of(sessions, caller).get_item(table, key_of(key), strong).await;
+                let item = item.map_err(|error| error.reason.clone())?;
+                Ok(item.as_ref().and_then(version_in))
+            }
+            Self::DynamoDb(dynamodb) => dynamodb.get(table, caller, key, strong).await,
             Self::Etcd(channels) => {
                 let request =
                     etcd::RangeRequest { key: etcd_key(table, key), serializable: !strong };
@@ -81,6 +109,11 @@ impl Target {
             }
         }
     }
+}
+
+/// A caller's session.
+fn of(sessions: &[Session], caller: u32) -> &Session {
+    &sessions[caller as usize % sessions.len()]
 }
 
 fn etcd_key(table: &str, key: u64) -> Vec<u8> {

@@ -1,14 +1,17 @@
 //! `tombolo bench`: how fast the cluster answers, and whether it kept what it acknowledged.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tombolo_client::{Client, TableDefinition};
 use tombolo_item::StreamView;
 
 use super::connection::Connection;
-use crate::bench::{self, Distribution, Latencies, Mix, Plan, Target};
+use crate::bench::{self, Credentials, Distribution, DynamoDb, Latencies, Mix, Plan, Target};
+use crate::dev::ClusterJson;
 use crate::error::{Context, Failure, Result};
 use crate::output::{self, Format};
 
@@ -22,7 +25,9 @@ use crate::output::{self, Format};
 ///   tombolo bench --workload write --clients 64 --duration 10
 ///   tombolo bench --workload c --items 100000 --distribution zipfian
 ///   tombolo bench --workload write --rate 5000      latency at a given load
-///   tombolo bench --floors --workload write          with a bare echo and a bare fsync loop beside it
+///   tombolo bench --protocol session --clients 512   pipelined: many callers on few streams
+///   tombolo bench --protocol dynamodb --cluster DIR/cluster.json
+///   tombolo bench --floors --workload write          with bare echoes and a bare fsync loop beside it
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -62,7 +67,21 @@ pub struct Args {
     /// Make the table without a change stream.
     #[arg(long)]
     no_stream: bool,
-    /// Also measure the floors: a bare gRPC echo of the same payload, and a bare fdatasync loop.
+    /// How the callers ask.
+    #[arg(long, value_enum, default_value_t = Protocol::Grpc)]
+    protocol: Protocol,
+    /// Sessions that the callers share, with --protocol session.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    sessions: u32,
+    /// Where the DynamoDB wire is spoken, with --protocol dynamodb; several with commas. Signed with
+    /// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION, or with what --cluster tells.
+    #[arg(long, env = "AWS_ENDPOINT_URL_DYNAMODB", value_delimiter = ',', value_name = "URL")]
+    dynamodb_endpoint: Vec<String>,
+    /// The cluster.json of a development cluster: endpoints and keys of --protocol dynamodb.
+    #[arg(long, value_name = "FILE")]
+    cluster: Option<PathBuf>,
+    /// Also measure the floors: bare echoes of the same payload over each protocol, and a bare
+    /// fdatasync loop.
     #[arg(long)]
     floors: bool,
     /// Drive these members of an etcd cluster instead, to compare.
@@ -73,6 +92,16 @@ pub struct Args {
     seed: u64,
     #[command(flatten)]
     connection: Connection,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Protocol {
+    /// A unary gRPC call for each request.
+    Grpc,
+    /// gRPC sessions: requests of many callers in one frame.
+    Session,
+    /// Signed JSON over HTTP/1.1.
+    Dynamodb,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -123,7 +152,11 @@ pub async fn run(args: Args) -> Result {
         true => {
             let client = args.connection.connect().await?;
             make_table(&client, &args).await?;
-            Target::Tombolo(client)
+            match args.protocol {
+                Protocol::Grpc => Target::Tombolo(client),
+                Protocol::Session => Target::sessions(&client, args.sessions, args.clients),
+                Protocol::Dynamodb => Target::DynamoDb(Arc::new(dynamodb(&args)?)),
+            }
         }
         false => Target::etcd(&args.etcd).await?,
     };
@@ -177,6 +210,47 @@ pub async fn run(args: Args) -> Result {
     }
 }
 
+/// The DynamoDB wire of the cluster, with keys from the environment or from its cluster.json.
+fn dynamodb(args: &Args) -> Result<DynamoDb> {
+    let known = args.cluster.as_deref().map(ClusterJson::read).transpose()?;
+    let region = known.as_ref().and_then(|known| known.regions.first());
+    let endpoints = match (args.dynamodb_endpoint.is_empty(), region) {
+        (true, Some(region)) => region.nodes.iter().map(|node| node.dynamodb.clone()).collect(),
+        _ => args.dynamodb_endpoint.clone(),
+    };
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let name = region.map(|region| region.name.clone()).or_else(|| variable("AWS_REGION"));
+    let given = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
+    let credentials = match (given, args.cluster.as_deref()) {
+        (Some((access_key, secret_key)), _) => Credentials { access_key, secret_key },
+        (None, Some(file)) => keys_in(file)?,
+        (None, None) => {
+            return Err(Failure::usage(
+                "--protocol dynamodb signs its requests: set AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, or name a cluster.json with --cluster",
+            ));
+        }
+    };
+    DynamoDb::new(&endpoints, &name.unwrap_or_else(|| "us-east-1".into()), &credentials)
+}
+
+/// The keys that a development cluster made for itself.
+fn keys_in(file: &Path) -> Result<Credentials> {
+    #[derive(Deserialize)]
+    struct WithKeys {
+        credentials: Keys,
+    }
+    #[derive(Deserialize)]
+    struct Keys {
+        access_key: String,
+        secret_key: String,
+    }
+    let what = || format!("reading the credentials in {}", file.display());
+    let text = std::fs::read_to_string(file).context(what)?;
+    let WithKeys { credentials } = serde_json::from_str(&text).context(what)?;
+    Ok(Credentials { access_key: credentials.access_key, secret_key: credentials.secret_key })
+}
+
 async fn make_table(client: &Client, args: &Args) -> Result {
     match client.describe_table(&args.table).await {
         Ok(_) => {}
@@ -213,6 +287,8 @@ fn print(report: &Report, format: Format) -> Result {
     rows.extend(report.writes.as_ref().map(|l| row("writes", l)));
     if let Some(floors) = &report.floors {
         rows.push(row("floor: gRPC echo", &floors.echo));
+        rows.push(row("floor: session echo", &floors.session_echo));
+        rows.push(row("floor: HTTP JSON echo", &floors.http_echo));
         rows.push(row("floor: fdatasync", &floors.fdatasync));
     }
     let heading = ["WHAT", "COUNT", "PER SECOND", "P50 MS", "P99 MS", "P99.9 MS", "MAX MS"];

@@ -1,7 +1,8 @@
 //! `tombolo load`: a file of items into a table, many at a time.
 //!
 //! Always true: the count it reports when it stops is a prefix of the file: every line before it is
-//! stored. Storing an item twice changes nothing, so going on from that count is always safe.
+//! stored. Storing an item twice changes nothing, so going on from that count is always safe. The
+//! items travel on a session, which outlives the router it began at.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -10,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
-use tombolo_client::{Client, ClientError};
-use tombolo_item::Item;
+use tombolo_client::{ClientError, SessionOptions};
 
 use super::connection::Connection;
 use super::values;
@@ -73,7 +73,10 @@ pub(super) async fn run(args: Args) -> Result {
     client.describe_table(&args.table).await?;
     let (mut lines, bar) = open(&args)?;
     let started = Instant::now();
-    let patience = Duration::from_secs(args.patience);
+    let session = client.session(SessionOptions {
+        in_flight: args.concurrency as usize,
+        request_timeout: Some(Duration::from_secs(args.patience.max(1))),
+    });
     let mut prefix = Prefix { complete: args.skip, ..Prefix::default() };
     let mut on_their_way: JoinSet<(u64, std::result::Result<(), ClientError>)> = JoinSet::new();
     let mut number = 0_u64;
@@ -99,9 +102,10 @@ pub(super) async fn run(args: Args) -> Result {
             }
             match values::item(&line, args.dynamodb_json) {
                 Ok(item) => {
-                    let (client, table) = (client.clone(), args.table.clone());
-                    on_their_way
-                        .spawn(async move { (at, store(&client, &table, item, patience).await) });
+                    let (session, table) = (session.clone(), args.table.clone());
+                    on_their_way.spawn(async move {
+                        (at, session.put_item(&table, item).await.map(|_| ()))
+                    });
                 }
                 Err(wrong) => {
                     failure = Some(wrong.prefixed(format!("line {}", at + 1)));
@@ -120,32 +124,6 @@ pub(super) async fn run(args: Args) -> Result {
     }
     bar.finish_and_clear();
     finish(&args, prefix.complete, started.elapsed(), failure)
-}
-
-/// Stores one item, again and again while that can help. An unknown outcome is no obstacle here: the
-/// same item stored twice is the same item.
-async fn store(
-    client: &Client,
-    table: &str,
-    item: Item,
-    patience: Duration,
-) -> std::result::Result<(), ClientError> {
-    let deadline = Instant::now() + patience;
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let error = match client.put_item(table, item.clone()).await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
-        let passing = error.retryable
-            || error.is_outcome_unknown()
-            || exit_of_code(error.code) == Exit::Unavailable;
-        if !passing || Instant::now() + pause > deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
-    }
 }
 
 fn open(args: &Args) -> Result<(Box<dyn BufRead + Send>, ProgressBar)> {
