@@ -1,6 +1,7 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`, and for development nodes `/dev/…`.
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/credentials`, and for development nodes `/dev/…`.
 //!
-//! Always true: nothing here reads or changes data. `/dev/…` exists only on a node that was given a
+//! Always true: nothing here reads or changes data. `/credentials` answers who proves to have the region
+//! key; the key itself and secrets in the clear never travel. `/dev/…` exists only on a node that was given a
 //! development secret, answers loopback only, and only with that secret in its header.
 
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use axum::Json;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,7 +20,9 @@ use tokio::sync::watch;
 use tombolo_group::{Host, Net};
 use tombolo_item::RegionId;
 use tombolo_memds::Memds;
+use tombolo_router::dynamodb::RegionKey;
 
+use crate::credentials::PROOF_HEADER;
 use crate::dev::faults::{Cuts, SECRET_HEADER};
 use crate::error::{Context, Result};
 use crate::metrics;
@@ -55,6 +58,11 @@ impl Health {
     pub fn wired(&self, host: Host, memds: Memds) {
         let _ = self.parts.set((host, memds));
         self.phase.store(Phase::Wired as u8, Ordering::Release);
+    }
+
+    /// The metadata service, once it runs.
+    fn memds(&self) -> Option<Memds> {
+        self.parts.get().map(|(_, memds)| memds.clone())
     }
 
     /// The node is on its way down.
@@ -132,6 +140,7 @@ impl DevPort {
 pub async fn serve(
     listen: SocketAddr,
     health: Arc<Health>,
+    region_key: Option<RegionKey>,
     dev: Option<Arc<DevPort>>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result {
@@ -141,7 +150,8 @@ pub async fn serve(
     let mut app = Router::new()
         .route("/metrics", get(metrics_text))
         .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz).with_state(health));
+        .route("/readyz", get(readyz).with_state(health.clone()))
+        .route("/credentials", post(credentials).with_state((health, region_key)));
     if let Some(dev) = dev {
         let routes = Router::new()
             .route("/dev/cut", post(cut))
@@ -182,6 +192,22 @@ async fn readyz(State(health): State<Arc<Health>>) -> Response {
         Ok(()) => "ready\n".into_response(),
         Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("{missing}\n")).into_response(),
     }
+}
+
+async fn credentials(
+    State((health, key)): State<(Arc<Health>, Option<RegionKey>)>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let proof = headers.get(PROOF_HEADER).and_then(|value| value.to_str().ok());
+    let (status, text) = match health.memds() {
+        Some(memds) => {
+            crate::credentials::answer(key.as_ref(), &memds, proof.unwrap_or_default(), &body).await
+        }
+        None => (503, "starting\n".to_owned()),
+    };
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, text).into_response()
 }
 
 async fn guard(
@@ -265,7 +291,7 @@ mod tests {
         };
         metrics::describe("r", "a");
         let health = Health::new();
-        serve(port, health.clone(), None, shutdown).await.unwrap();
+        serve(port, health.clone(), None, None, shutdown).await.unwrap();
         let patience = std::time::Duration::from_secs(5);
         let get = |path: &'static str| async move {
             crate::http::get(&format!("http://{port}{path}"), patience).await.unwrap()

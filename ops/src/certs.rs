@@ -50,6 +50,19 @@ pub fn write(dir: &Path, name: &str, pair: &Pair) -> Result<(PathBuf, PathBuf)> 
     Ok((cert, key))
 }
 
+/// Makes a region key; refuses to replace one, because what was sealed under it would be lost.
+pub fn write_region_key(dir: &Path) -> Result<PathBuf> {
+    let path = dir.join("region.key");
+    if path.exists() {
+        return Err(Failure::usage(format!(
+            "{} exists and is not overwritten; move it away first",
+            path.display()
+        )));
+    }
+    write_atomically(&path, crate::credentials::new_region_key().as_bytes(), 0o600)?;
+    Ok(path)
+}
+
 /// Makes a new authority.
 pub fn authority(days: u32) -> Result<Pair> {
     let key = KeyPair::generate().context(|| "making the authority's key")?;

@@ -23,6 +23,7 @@ pub mod bench;
 pub mod certs;
 pub mod commands;
 pub mod config;
+mod credentials;
 pub mod demo;
 pub mod dev;
 pub mod error;

@@ -18,12 +18,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tombolo_group::{Host, HostSettings, Net, NetSettings, NodeTls, Peer};
 use tombolo_memds::{Memds, MemdsSettings, NodeInfo, RegionConfig, Routed};
+use tombolo_router::dynamodb::{DynamoDb, DynamoDbSettings, DynamoDbTls};
 use tombolo_router::{Router, RouterSettings, RouterTls};
 use tombolo_stream::PublisherSettings;
 
 use crate::admin::{self, DevPort, Health};
 use crate::config::check::readable;
 use crate::config::{NodeConfig, PeerConfig, Role, node_id};
+use crate::credentials::{self, NodeCredentials};
 use crate::error::{Context, Failure, Result, chain};
 use crate::metrics;
 use crate::operations::NodeOperations;
@@ -63,7 +65,8 @@ impl NodeRuntime {
         let health = Health::new();
         let net = start_net(&config).await?;
         let dev = dev_port(&config, &net)?;
-        admin::serve(config.listen_admin, health.clone(), dev, stopped.clone()).await?;
+        let region_key = credentials::region_key(&config)?;
+        admin::serve(config.listen_admin, health.clone(), region_key, dev, stopped.clone()).await?;
         let host = start_host(&config, net.clone()).await?;
         let memds = Box::pin(Memds::start(memds_settings(&config), host.clone(), net.clone()))
             .await
@@ -129,6 +132,9 @@ impl NodeRuntime {
     fn start_router(&mut self) -> Result {
         let router = Router::bind(router_settings(&self.config)?)
             .context(|| "starting the client port (listen_grpc)")?;
+        let dynamodb = DynamoDb::bind(dynamodb_settings(&self.config)?)
+            .context(|| "starting the DynamoDB port (listen_dynamodb)")?;
+        let credentials = Arc::new(NodeCredentials::read(&self.config, self.memds.clone())?);
         let operations = Arc::new(NodeOperations {
             host: self.host.clone(),
             memds: self.memds.clone(),
@@ -137,6 +143,22 @@ impl NodeRuntime {
         let (stop_router, mut stopped) = watch::channel(false);
         self.stop_router = stop_router;
         let (memds, host, routed) = (self.memds.clone(), self.host.clone(), self.routed.clone());
+        let mut told = self.stop_router.subscribe();
+        let end = async move {
+            let _ = told.wait_for(|stop| *stop).await;
+        };
+        let serving = dynamodb.serve(
+            memds.clone(),
+            host.clone(),
+            routed.clone(),
+            operations.clone(),
+            credentials,
+            end,
+        );
+        self.spawn("DynamoDB port", async move {
+            Box::pin(serving).await;
+            Ok(())
+        });
         self.spawn("client port", async move {
             let end = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
@@ -205,8 +227,10 @@ impl NodeRuntime {
             tracing::error!(reason = error.message, "SIGHUP: the old certificates stay");
             return;
         }
-        if self.config.grpc_tls_cert.is_none() {
-            tracing::info!("SIGHUP: the client port has no certificates; nothing to read again");
+        if self.config.grpc_tls_cert.is_none() && self.config.dynamodb_keys.is_none() {
+            tracing::info!(
+                "SIGHUP: the client ports have no certificates and no keys to read again"
+            );
             return;
         }
         self.stop_router.send_replace(true);
@@ -360,7 +384,7 @@ fn memds_settings(config: &NodeConfig) -> MemdsSettings {
             node_addr: own.addr.clone(),
             grpc: format!("{scheme}://{}", config.advertised(config.listen_grpc)),
             admin: url(config.listen_admin),
-            dynamodb: url(config.listen_dynamodb),
+            dynamodb: format!("{scheme}://{}", config.advertised(config.listen_dynamodb)),
             roles: config.roles.iter().map(|role| role.name().to_owned()).collect(),
         },
         dir: config.data_dir.clone(),
@@ -380,6 +404,19 @@ fn router_settings(config: &NodeConfig) -> Result<RouterSettings> {
             cert_pem: readable("grpc_tls_cert", cert)?.into_bytes(),
             key_pem: readable("grpc_tls_key", key)?.into_bytes(),
             client_ca_pem: readable("grpc_tls_client_ca", client_ca)?.into_bytes(),
+        });
+    }
+    Ok(settings)
+}
+
+fn dynamodb_settings(config: &NodeConfig) -> Result<DynamoDbSettings> {
+    let mut settings = DynamoDbSettings::new(config.listen_dynamodb, config.region.clone());
+    settings.max_in_flight = config.max_in_flight;
+    settings.check_signatures = !config.insecure;
+    if let (Some(cert), Some(key)) = (&config.grpc_tls_cert, &config.grpc_tls_key) {
+        settings.tls = Some(DynamoDbTls {
+            cert_pem: readable("grpc_tls_cert", cert)?.into_bytes(),
+            key_pem: readable("grpc_tls_key", key)?.into_bytes(),
         });
     }
     Ok(settings)

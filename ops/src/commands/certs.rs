@@ -15,6 +15,7 @@ use crate::output;
 ///   tombolo certs ca --dir certs
 ///   tombolo certs node --dir certs --cluster prod --region-id 1 --node 1 --host db1.example
 ///   tombolo certs client --dir certs --name loader
+///   tombolo certs region-key --dir certs
 ///
 /// The authority's key (ca.key) is needed only to sign: keep it off the nodes.
 #[derive(clap::Args, Debug)]
@@ -44,6 +45,13 @@ enum Command {
         /// A host name or address by which the node is reached; may be repeated.
         #[arg(long)]
         host: Vec<String>,
+    },
+    /// Makes a region key: region.key. All nodes of a region get the same one (region_key): the secrets of
+    /// access keys lie in the region's metadata sealed under it.
+    RegionKey {
+        /// The folder.
+        #[arg(long, default_value = "certs", value_name = "DIR")]
+        dir: PathBuf,
     },
     /// Makes a client's certificate: NAME.pem and NAME.key.
     Client {
@@ -77,6 +85,11 @@ pub(super) fn run(args: Args) -> Result {
             let id = node_id(region_id, node);
             let pair = certs::node(&ca_key(&place.dir)?, &cluster, id, &host, place.days)?;
             certs::write(&place.dir, &format!("node-{region_id}-{node}"), &pair)?
+        }
+        Command::RegionKey { dir } => {
+            let path = certs::write_region_key(&dir)?;
+            output::data(path.display().to_string());
+            return Ok(());
         }
         Command::Client { place, name } => {
             if !is_plain_name(&name) {

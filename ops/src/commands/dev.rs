@@ -19,12 +19,13 @@ use crate::telemetry::LogFormat;
 /// DIR/logs. Processes are ordinary: kill them at will, they come back.
 ///
 /// Region r (from 0), zone z (a, b, c = 0, 1, 2), node n of that zone (from 0) have the ports
-/// base + 100 r + 10 (3 n + z) + 0 DynamoDB (reserved), 1 gRPC, 2 admin, 3 node to node; the
+/// base + 100 r + 10 (3 n + z) + 0 DynamoDB, 1 gRPC, 2 admin, 3 node to node; the
 /// region's NATS is at base + 100 r + 90, its monitor at + 91.
 ///
 /// Examples:
 ///   tombolo dev
 ///   tombolo dev --regions us-east,eu-west,ap-south --dir /tmp/t --base-port 9000
+///   tombolo dev --access-key local --secret-key local
 ///   tombolo dev cut eu-west            cut a region off from the others
 ///   tombolo dev cut us-east/b          cut a zone off from everything else
 ///   tombolo dev heal
@@ -99,6 +100,15 @@ struct Start {
     /// The nats-server to run. Default: from PATH, else from the cache, else it is downloaded.
     #[arg(long, env = "TOMBOLO_NATS_SERVER", value_name = "FILE")]
     nats_server: Option<PathBuf>,
+    /// The access key of the DynamoDB ports. Default: that of the folder, else a new one.
+    #[arg(long, env = "TOMBOLO_DEV_ACCESS_KEY", value_name = "KEY")]
+    access_key: Option<String>,
+    /// The secret key that belongs to it.
+    #[arg(long, env = "TOMBOLO_DEV_SECRET_KEY", value_name = "KEY")]
+    secret_key: Option<String>,
+    /// Take unsigned requests on the DynamoDB ports.
+    #[arg(long, env = "TOMBOLO_DEV_INSECURE")]
+    insecure: bool,
     /// How log lines look.
     #[arg(long, env = "TOMBOLO_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -149,6 +159,9 @@ async fn start(start: Start) -> Result {
         link_delay_ms: start.link_delay_ms,
         offline: start.offline,
         nats_server: start.nats_server,
+        access_key: start.access_key,
+        secret_key: start.secret_key,
+        insecure: start.insecure,
         log_format: start.log_format,
         log: start.log,
         talk: Arc::new(|line| output::talk(line)),
@@ -184,7 +197,11 @@ fn describe(cluster: &DevCluster) {
     for region in &json.regions {
         let endpoints: Vec<&str> = region.nodes.iter().map(|node| node.grpc.as_str()).collect();
         output::talk(format!("{}: {}", region.name, endpoints.join(" ")));
+        let dynamodb: Vec<&str> = region.nodes.iter().map(|node| node.dynamodb.as_str()).collect();
+        output::talk(format!("{}: DynamoDB {}", region.name, dynamodb.join(" ")));
     }
+    let keys = &json.credentials;
+    output::talk(format!("access key {}, secret key {}", keys.access_key, keys.secret_key));
     output::talk(format!("everything serves; Ctrl-C stops it. {}", cluster.dir().display()));
     output::data(cluster.dir().join("cluster.json").display().to_string());
 }

@@ -7,6 +7,7 @@ pub mod bench;
 mod certs;
 mod completions;
 pub mod connection;
+mod credentials;
 pub mod demo;
 mod dev;
 mod exact;
@@ -75,6 +76,7 @@ enum Command {
     Bench(bench::Args),
     Serve(ServeArgs),
     Certs(certs::Args),
+    Credentials(credentials::Args),
     Completions(completions::Args),
     #[command(name = "dev-child", hide = true)]
     DevChild(ChildArgs),
@@ -131,6 +133,7 @@ async fn talk_to_a_cluster(command: Command) -> Result {
         Command::Load(args) => Box::pin(load::run(args)).await,
         Command::Stream(args) => Box::pin(stream::run(args)).await,
         Command::Verify(args) => Box::pin(verify::run(args)).await,
+        Command::Credentials(args) => Box::pin(credentials::run(args)).await,
         Command::Status(args) => Box::pin(status::run(args)).await,
         Command::Serve(_) | Command::Certs(_) | Command::Completions(_) | Command::DevChild(_) => {
             Err(Failure::usage("this command runs by itself"))
@@ -164,6 +167,8 @@ mod tests {
             "dev cut a b/a --dir d",
             "certs node --region-id 1 --node 2 --host h",
             "serve --config c --zone a",
+            "credentials create --name x --admin http://h:1,http://h:2",
+            "credentials revoke K --region-key f",
         ] {
             let words = std::iter::once("tombolo").chain(line.split(' '));
             if let Err(error) = Cli::try_parse_from(words) {

@@ -178,6 +178,19 @@ fn listeners(config: &NodeConfig, wrong: &mut Vec<String>) {
             config.listen_grpc
         ));
     }
+    let dynamodb = config.listen_dynamodb;
+    if config.has(Role::Router) && !dynamodb.ip().is_loopback() && !certificate {
+        wrong.push(format!(
+            "listen_dynamodb = {dynamodb}: clients may connect without TLS on loopback only; set \
+             grpc_tls_cert and grpc_tls_key, or listen on 127.0.0.1"
+        ));
+    }
+    if config.insecure && !dynamodb.ip().is_loopback() {
+        wrong.push(format!(
+            "insecure with listen_dynamodb = {dynamodb}: whoever reaches the port could do anything; \
+             take insecure away, or listen on 127.0.0.1"
+        ));
+    }
     let dev = config.is_dev() || config.dev_faults_file.is_some() || config.dev_link_delay_ms > 0;
     let outside: Vec<SocketAddr> =
         all.iter().map(|(_, a)| *a).filter(|a| !a.ip().is_loopback()).collect();
@@ -263,6 +276,12 @@ mod tests {
     fn nothing_but_loopback_without_tls() {
         let open = "0.0.0.0:8001".parse().expect("an address");
         assert!(refusal(|c| c.listen_grpc = open).contains("loopback only"));
+        assert!(refusal(|c| c.listen_dynamodb = open).contains("listen_dynamodb"));
+        let unsigned = refusal(|c| {
+            c.listen_dynamodb = open;
+            c.insecure = true;
+        });
+        assert!(unsigned.contains("could do anything"), "{unsigned}");
         let refused = refusal(|c| {
             c.listen_admin = "10.0.0.1:8002".parse().expect("an address");
             c.dev_link_delay_ms = 5;

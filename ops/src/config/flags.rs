@@ -54,7 +54,7 @@ pub struct ServeArgs {
     /// Where other nodes connect.
     #[arg(long, env = "TOMBOLO_LISTEN_NODE", value_name = "ADDR:PORT")]
     pub listen_node: Option<SocketAddr>,
-    /// Reserved for DynamoDB's own protocol.
+    /// Where clients of the DynamoDB protocol connect.
     #[arg(long, env = "TOMBOLO_LISTEN_DYNAMODB", value_name = "ADDR:PORT")]
     pub listen_dynamodb: Option<SocketAddr>,
     /// The host name or address by which others reach this node.
@@ -78,6 +78,15 @@ pub struct ServeArgs {
     /// The authority of clients' certificates (PEM).
     #[arg(long, env = "TOMBOLO_GRPC_TLS_CLIENT_CA", value_name = "FILE")]
     pub grpc_tls_client_ca: Option<PathBuf>,
+    /// A JSON file with access keys and secret keys of the DynamoDB port.
+    #[arg(long, env = "TOMBOLO_DYNAMODB_KEYS", value_name = "FILE")]
+    pub dynamodb_keys: Option<PathBuf>,
+    /// The file with the region key, under which secrets are sealed.
+    #[arg(long, env = "TOMBOLO_REGION_KEY", value_name = "FILE")]
+    pub region_key: Option<PathBuf>,
+    /// Take unsigned requests on the DynamoDB port (loopback only).
+    #[arg(long, env = "TOMBOLO_INSECURE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub insecure: Option<bool>,
     /// This region's NATS: nats://user:password@host:port.
     #[arg(long, env = "TOMBOLO_NATS_URL", value_name = "URL", hide_env_values = true)]
     pub nats_url: Option<String>,
@@ -176,12 +185,15 @@ impl ServeArgs {
             log_format,
             log,
             dev_link_delay_ms,
+            insecure,
         );
         set_optional!(
             advertise_host,
             grpc_tls_cert,
             grpc_tls_key,
             grpc_tls_client_ca,
+            dynamodb_keys,
+            region_key,
             dev_secret_file,
             dev_faults_file,
         );
@@ -204,6 +216,8 @@ mod tests {
             grpc_tls_cert: some(),
             grpc_tls_key: some(),
             grpc_tls_client_ca: some(),
+            dynamodb_keys: some(),
+            region_key: some(),
             dev_secret_file: some(),
             dev_faults_file: some(),
             ..NodeConfig::default()

@@ -100,7 +100,8 @@ pub struct NodeConfig {
     pub listen_admin: SocketAddr,
     /// Where other nodes connect (mutual TLS). Default: 127.0.0.1:8003.
     pub listen_node: SocketAddr,
-    /// Reserved for DynamoDB's own protocol; this version does not listen there. Default: 127.0.0.1:8000.
+    /// Where clients of the DynamoDB protocol connect. With `grpc_tls_cert` it speaks TLS. Default:
+    /// 127.0.0.1:8000.
     pub listen_dynamodb: SocketAddr,
     /// The host name or address by which others reach this node. Default: that of `listen_node`.
     pub advertise_host: Option<String>,
@@ -116,6 +117,14 @@ pub struct NodeConfig {
     pub grpc_tls_key: Option<PathBuf>,
     /// The authority that signed the certificates of clients (PEM). Default: `tls_ca`.
     pub grpc_tls_client_ca: Option<PathBuf>,
+    /// A JSON file `{"<access key>":"<secret key>"}` with keys that are valid here besides those made by
+    /// `tombolo credentials` (mode 0600). SIGHUP reads it again.
+    pub dynamodb_keys: Option<PathBuf>,
+    /// The region key (64 hexadecimal digits, mode 0600), equal on all nodes of the region: secrets lie in
+    /// the region's metadata sealed under it. `tombolo certs region-key` makes one.
+    pub region_key: Option<PathBuf>,
+    /// Requests on the DynamoDB port need no signatures. Loopback only. Default: false.
+    pub insecure: bool,
     /// This region's NATS, with credentials: `nats://user:password@host:port`, several with commas.
     pub nats_url: String,
     /// The monitor of this region's NATS (`http://host:port`), to read its sync setting. Default:
@@ -178,6 +187,9 @@ impl Default for NodeConfig {
             grpc_tls_cert: None,
             grpc_tls_key: None,
             grpc_tls_client_ca: None,
+            dynamodb_keys: None,
+            region_key: None,
+            insecure: false,
             nats_url: String::new(),
             nats_monitor_url: String::new(),
             nats_replicas: 3,

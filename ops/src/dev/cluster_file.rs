@@ -18,6 +18,15 @@ pub const VERSION: u32 = 1;
 pub struct ClusterJson {
     pub version: u32,
     pub regions: Vec<RegionJson>,
+    /// Keys of the DynamoDB ports, the same in all regions.
+    pub credentials: CredentialsJson,
+}
+
+/// A pair of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialsJson {
+    pub access_key: String,
+    pub secret_key: String,
 }
 
 /// One region. The NATS address has its credentials in it.
@@ -79,7 +88,7 @@ mod tests {
     use super::*;
 
     /// The shape that scripts rely on, byte for byte.
-    const GOLDEN: &str = r#"{"version":1,"regions":[{"name":"us-east","nats":"nats://u:p@127.0.0.1:8090","nats_pid":11,"nodes":[{"id":4294967297,"zone":"a","pid":12,"data":"/d/us-east/a","dynamodb":"http://127.0.0.1:8000","grpc":"http://127.0.0.1:8001","admin":"http://127.0.0.1:8002"}]}]}"#;
+    const GOLDEN: &str = r#"{"version":1,"regions":[{"name":"us-east","nats":"nats://u:p@127.0.0.1:8090","nats_pid":11,"nodes":[{"id":4294967297,"zone":"a","pid":12,"data":"/d/us-east/a","dynamodb":"http://127.0.0.1:8000","grpc":"http://127.0.0.1:8001","admin":"http://127.0.0.1:8002"}]}],"credentials":{"access_key":"TOMB","secret_key":"s"}}"#;
 
     fn example() -> ClusterJson {
         ClusterJson {
@@ -98,6 +107,7 @@ mod tests {
                     admin: "http://127.0.0.1:8002".into(),
                 }],
             }],
+            credentials: CredentialsJson { access_key: "TOMB".into(), secret_key: "s".into() },
         }
     }
 

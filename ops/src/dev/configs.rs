@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::DevOptions;
 use super::faults;
-use super::identity::{Identity, secret_file};
+use super::identity::{Identity, keys_file, region_key_file, secret_file};
 use super::layout::{Layout, NodeLayout, RegionLayout};
 use crate::certs;
 use crate::config::{NodeConfig, OtherRegion, PeerConfig, check};
@@ -100,6 +100,9 @@ fn node_config(
         tls_ca: certs::paths(&certificates, "ca").0,
         tls_cert,
         tls_key,
+        dynamodb_keys: Some(keys_file(&layout.dir)),
+        region_key: Some(region_key_file(&layout.dir)),
+        insecure: options.insecure,
         nats_url: nats(region, identity).url(),
         nats_monitor_url: format!("http://{}", loopback(region.nats_monitor)),
         nats_replicas: 1,
@@ -136,7 +139,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut options = DevOptions::new("/bin/tombolo", dir.path());
         options.nodes_per_zone = 2;
-        let identity = Identity::read_or_make(dir.path(), &options.regions, 2).unwrap();
+        let identity =
+            Identity::read_or_make(dir.path(), &options.regions, 2, (None, None)).unwrap();
         let numbered: Vec<(String, u16)> =
             options.regions.iter().map(|n| (n.clone(), identity.region_id(n))).collect();
         let layout = Layout::new(dir.path(), &numbered, 8000, 2).unwrap();

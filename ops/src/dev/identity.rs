@@ -10,6 +10,7 @@ use tombolo_item::NodeId;
 
 use super::layout::{self, Layout};
 use crate::certs;
+use crate::credentials;
 use crate::error::{Context, Failure, Result};
 use crate::files::{secret, write_atomically};
 
@@ -26,6 +27,14 @@ pub(super) struct Identity {
     /// Guards `/dev/…` on the admin ports.
     pub secret: String,
     pub nodes_per_zone: u8,
+    /// The keys of the DynamoDB ports; made when a folder of an older version has none.
+    #[serde(default)]
+    pub access_key: String,
+    #[serde(default)]
+    pub secret_key: String,
+    /// Seals secrets in the metadata of all regions.
+    #[serde(default)]
+    region_key: String,
     regions: Vec<RegionIdentity>,
 }
 
@@ -42,14 +51,20 @@ impl Identity {
         dir: &Path,
         names: &[String],
         nodes_per_zone: u8,
+        keys: (Option<&str>, Option<&str>),
     ) -> Result<Identity> {
         layout::check_names(names.iter().map(String::as_str))?;
         let path = dir.join("config").join("identity.json");
         let mut identity = if path.exists() { read(&path)? } else { Identity::new() };
         identity.grow(dir, names, nodes_per_zone)?;
+        identity.take_keys(keys)?;
         let text = serde_json::to_string_pretty(&identity)?;
         write_atomically(&path, text.as_bytes(), 0o600)?;
         write_atomically(&secret_file(dir), identity.secret.as_bytes(), 0o600)?;
+        write_atomically(&region_key_file(dir), identity.region_key.as_bytes(), 0o600)?;
+        let keys = std::collections::BTreeMap::from([(&identity.access_key, &identity.secret_key)]);
+        let keys = serde_json::to_string(&keys)?;
+        write_atomically(&keys_file(dir), keys.as_bytes(), 0o600)?;
         Ok(identity)
     }
 
@@ -59,6 +74,9 @@ impl Identity {
             cluster: format!("dev-{}", &secret()[..8]),
             secret: secret(),
             nodes_per_zone: 0,
+            access_key: String::new(),
+            secret_key: String::new(),
+            region_key: String::new(),
             regions: Vec::new(),
         }
     }
@@ -95,6 +113,22 @@ impl Identity {
         Ok(())
     }
 
+    /// The keys that were named, else those of the folder, else new ones.
+    fn take_keys(&mut self, (access_key, secret_key): (Option<&str>, Option<&str>)) -> Result {
+        let (new_access, new_secret) = credentials::new_pair();
+        let keep = |named: Option<&str>, kept: &str, new: String| match (named, kept) {
+            (Some(named), _) => named.to_owned(),
+            (None, "") => new,
+            (None, kept) => kept.to_owned(),
+        };
+        self.access_key = keep(access_key, &self.access_key, new_access);
+        self.secret_key = keep(secret_key, &self.secret_key, new_secret);
+        if self.region_key.is_empty() {
+            self.region_key = credentials::new_region_key();
+        }
+        credentials::check(&self.access_key, &self.secret_key)
+    }
+
     /// A region's number.
     pub(super) fn region_id(&self, name: &str) -> u16 {
         self.region(name).map_or(0, |r| r.id)
@@ -122,6 +156,16 @@ fn read(path: &Path) -> Result<Identity> {
         )));
     }
     Ok(identity)
+}
+
+/// The file with the keys of the DynamoDB ports.
+pub(super) fn keys_file(dir: &Path) -> std::path::PathBuf {
+    dir.join("config").join("keys.json")
+}
+
+/// The file with the region key, the same for all regions.
+pub(super) fn region_key_file(dir: &Path) -> std::path::PathBuf {
+    dir.join("config").join("region.key")
 }
 
 /// The file with the secret that guards `/dev/…`.
@@ -158,6 +202,8 @@ pub(super) fn make_certificates(layout: &Layout, cluster: &str) -> Result {
 mod tests {
     use super::*;
 
+    const KEPT: (Option<&str>, Option<&str>) = (None, None);
+
     fn names(text: &str) -> Vec<String> {
         text.split(',').map(str::to_owned).collect()
     }
@@ -165,16 +211,28 @@ mod tests {
     #[test]
     fn a_folder_keeps_its_regions_numbers_and_passwords() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Identity::read_or_make(dir.path(), &names("us-east,eu-west"), 1).unwrap();
+        let first = Identity::read_or_make(dir.path(), &names("us-east,eu-west"), 1, KEPT).unwrap();
         assert_eq!((first.region_id("us-east"), first.region_id("eu-west")), (1, 2));
-        let again = Identity::read_or_make(dir.path(), &names("eu-west,us-east"), 1).unwrap();
+        let again = Identity::read_or_make(dir.path(), &names("eu-west,us-east"), 1, KEPT).unwrap();
         assert_eq!(again, first, "the order of --regions changes nothing");
-        let grown = Identity::read_or_make(dir.path(), &names("ap,us-east,eu-west"), 2).unwrap();
+        let grown =
+            Identity::read_or_make(dir.path(), &names("ap,us-east,eu-west"), 2, KEPT).unwrap();
         assert_eq!(grown.region_id("ap"), 3);
         assert_eq!(grown.nats_password("us-east"), first.nats_password("us-east"));
-        let fewer = Identity::read_or_make(dir.path(), &names("us-east"), 2).expect_err("fewer");
+        assert_eq!(grown.access_key, first.access_key);
+        assert_eq!(grown.secret_key, first.secret_key);
+        let named = Identity::read_or_make(
+            dir.path(),
+            &names("ap,us-east,eu-west"),
+            2,
+            (Some("local"), Some("s3cret")),
+        );
+        let named = named.unwrap();
+        assert_eq!((&*named.access_key, &*named.secret_key), ("local", "s3cret"));
+        let fewer =
+            Identity::read_or_make(dir.path(), &names("us-east"), 2, KEPT).expect_err("fewer");
         assert!(fewer.message.contains("us-east,eu-west,ap"), "{}", fewer.message);
-        let smaller = Identity::read_or_make(dir.path(), &names("us-east,eu-west,ap"), 1);
+        let smaller = Identity::read_or_make(dir.path(), &names("us-east,eu-west,ap"), 1, KEPT);
         assert!(smaller.expect_err("fewer nodes").message.contains("--nodes-per-zone 2"));
     }
 

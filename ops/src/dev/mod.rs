@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use cluster_file::{ClusterJson, NodeJson, RegionJson};
+pub use cluster_file::{ClusterJson, CredentialsJson, NodeJson, RegionJson};
 pub use rustix::process::Signal;
 pub use supervise::ProcessState;
 
@@ -55,6 +55,12 @@ pub struct DevOptions {
     pub offline: bool,
     /// The nats-server to run.
     pub nats_server: Option<PathBuf>,
+    /// The access key of the DynamoDB ports. Default: that of the folder, else a new one.
+    pub access_key: Option<String>,
+    /// Its secret key.
+    pub secret_key: Option<String>,
+    /// The DynamoDB ports take unsigned requests.
+    pub insecure: bool,
     pub log_format: LogFormat,
     /// What nodes log, as `tracing` filters say it.
     pub log: String,
@@ -77,6 +83,9 @@ impl DevOptions {
             link_delay_ms: 0,
             offline: false,
             nats_server: None,
+            access_key: None,
+            secret_key: None,
+            insecure: false,
             log_format: LogFormat::Text,
             log: "info".into(),
             program: program.into(),
@@ -99,6 +108,7 @@ pub struct DevCluster {
 struct Publisher {
     layout: Layout,
     nats_urls: Vec<String>,
+    credentials: CredentialsJson,
     serving: bool,
 }
 
@@ -129,6 +139,7 @@ impl Publisher {
                         .collect(),
                 })
                 .collect(),
+            credentials: self.credentials.clone(),
         }
     }
 
@@ -293,7 +304,12 @@ fn prepare(options: &DevOptions) -> Result<DevCluster> {
     let made = std::fs::create_dir_all(&options.dir).and_then(|()| options.dir.canonicalize());
     let dir = made.context(|| format!("making the folder {}", options.dir.display()))?;
     let lock = lock_folder(&dir)?;
-    let identity = Identity::read_or_make(&dir, &options.regions, options.nodes_per_zone)?;
+    let identity = Identity::read_or_make(
+        &dir,
+        &options.regions,
+        options.nodes_per_zone,
+        (options.access_key.as_deref(), options.secret_key.as_deref()),
+    )?;
     let numbered: Vec<(String, u16)> =
         options.regions.iter().map(|name| (name.clone(), identity.region_id(name))).collect();
     let layout = Layout::new(&dir, &numbered, options.base_port, options.nodes_per_zone)?;
@@ -313,6 +329,10 @@ fn prepare(options: &DevOptions) -> Result<DevCluster> {
     let publisher = Arc::new(Mutex::new(Publisher {
         layout: layout.clone(),
         nats_urls: written.nats_urls,
+        credentials: CredentialsJson {
+            access_key: identity.access_key.clone(),
+            secret_key: identity.secret_key.clone(),
+        },
         serving: false,
     }));
     let told = publisher.clone();

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::digest::{SHA256, digest};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// Who has keys.
@@ -20,9 +22,17 @@ pub const REGION_KEY_BYTES: usize = 32;
 /// First byte of a sealed secret.
 const VERSION: u8 = 1;
 
-/// Seals secrets.
+/// Seals secrets, and proves to a node of its region that one has it.
 #[derive(Clone)]
-pub struct RegionKey(Arc<LessSafeKey>);
+pub struct RegionKey(Arc<Keys>);
+
+struct Keys {
+    seal: LessSafeKey,
+    proof: hmac::Key,
+}
+
+/// Keeps proofs apart from everything else that is made of a region key.
+const PROOF: &[u8] = b"tombolo region key proof";
 
 /// A region key or a sealed secret that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +63,9 @@ impl RegionKey {
             .collect();
         let bytes = bytes.ok_or(SealError::NoKey)?;
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| SealError::NoKey)?;
-        Ok(RegionKey(Arc::new(LessSafeKey::new(key))))
+        let proof = digest(&SHA256, &[PROOF, &bytes].concat());
+        let proof = hmac::Key::new(hmac::HMAC_SHA256, proof.as_ref());
+        Ok(RegionKey(Arc::new(Keys { seal: LessSafeKey::new(key), proof })))
     }
 
     /// A secret as it is stored: version, nonce, ciphertext and tag.
@@ -64,9 +76,26 @@ impl RegionKey {
         let mut text = secret.as_bytes().to_vec();
         let associated = Aad::from(access_key.as_bytes());
         self.0
+            .seal
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), associated, &mut text)
             .map_err(|_| SealError::NoRandom)?;
         Ok([&[VERSION][..], &nonce, &text].concat())
+    }
+
+    /// Shows, without giving the key away, that whoever wrote this text has it.
+    pub fn prove(&self, text: &str) -> String {
+        let tag = hmac::sign(&self.0.proof, text.as_bytes());
+        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether this is [`Self::prove`]'s answer for the text; compared in constant time.
+    pub fn proves(&self, text: &str, proof: &str) -> bool {
+        if proof.len() != 64 || !proof.is_ascii() {
+            return false;
+        }
+        let bytes: Option<Vec<u8>> =
+            (0..32).map(|at| u8::from_str_radix(&proof[2 * at..2 * at + 2], 16).ok()).collect();
+        bytes.is_some_and(|tag| hmac::verify(&self.0.proof, text.as_bytes(), &tag).is_ok())
     }
 
     /// The secret, if it was sealed with this key for this access key.
@@ -79,7 +108,7 @@ impl RegionKey {
         let mut text = text.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
         let opened =
-            self.0.open_in_place(nonce, Aad::from(access_key.as_bytes()), &mut text).ok()?;
+            self.0.seal.open_in_place(nonce, Aad::from(access_key.as_bytes()), &mut text).ok()?;
         String::from_utf8(opened.to_vec()).ok()
     }
 }
@@ -102,6 +131,14 @@ mod tests {
             assert_eq!(key.open("AKID", &damaged), None, "byte {at}");
             assert_eq!(key.open("AKID", &sealed[..at]), None, "{at} bytes");
         }
+    }
+
+    #[test]
+    fn a_proof_is_of_one_text_and_one_key() {
+        let key = RegionKey::parse(&"0f".repeat(32)).unwrap();
+        let proof = key.prove("a");
+        assert!(key.proves("a", &proof) && !key.proves("b", &proof) && !key.proves("a", ""));
+        assert!(!RegionKey::parse(&"0e".repeat(32)).unwrap().proves("a", &proof));
     }
 
     #[test]

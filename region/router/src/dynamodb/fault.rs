@@ -88,6 +88,7 @@ impl Fault {
     }
 
     /// The exception's name.
+    #[cfg(test)]
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }

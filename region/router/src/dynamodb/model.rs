@@ -62,6 +62,7 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub(crate) struct Model {
     /// Where it is from.
+    #[cfg(test)]
     pub(crate) source: String,
     shapes: Vec<Shape>,
     /// Target prefix, operation, its input.
@@ -87,6 +88,7 @@ struct FileShape {
 
 #[derive(Deserialize)]
 struct File {
+    #[cfg(test)]
     source: String,
     targets: std::collections::BTreeMap<String, std::collections::BTreeMap<String, String>>,
     shapes: std::collections::BTreeMap<String, FileShape>,
@@ -97,6 +99,7 @@ pub(crate) fn model() -> &'static Model {
     static READ: OnceLock<Model> = OnceLock::new();
     READ.get_or_init(|| {
         read(MODEL).unwrap_or_else(|| Model {
+            #[cfg(test)]
             source: String::new(),
             shapes: Vec::new(),
             targets: Vec::new(),
@@ -153,7 +156,12 @@ fn read(text: &str) -> Option<Model> {
             Some((target.clone(), inputs))
         })
         .collect::<Option<_>>()?;
-    Some(Model { source: file.source.clone(), shapes, targets })
+    Some(Model {
+        #[cfg(test)]
+        source: file.source.clone(),
+        shapes,
+        targets,
+    })
 }
 
 impl Model {
@@ -171,6 +179,7 @@ impl Model {
     }
 
     /// Every operation: target prefix, name, request.
+    #[cfg(test)]
     pub(crate) fn operations(&self) -> impl Iterator<Item = (&str, &str, ShapeId)> {
         self.targets.iter().flat_map(|(target, operations)| {
             operations.iter().map(move |(name, input)| (target.as_str(), name.as_str(), *input))

@@ -21,7 +21,6 @@ pub(super) enum Served {
 }
 
 const TRANSACTIONS: &str = "transactions are not served by this version";
-const PARTIQL: &str = "PartiQL statements are not served by this version";
 const BACKUPS: &str = "backups, restores and exports are not served by this version";
 const GLOBAL_TABLES_2017: &str = "global tables of version 2017.11.29 do not exist here; UpdateTable with ReplicaUpdates adds and \
      removes regions";
@@ -38,6 +37,8 @@ const VECTORS: &str = "vector indexes are not served";
 pub(super) fn served(operation: &str) -> Served {
     match operation {
         "PutItem"
+        | "ExecuteStatement"
+        | "BatchExecuteStatement"
         | "GetItem"
         | "UpdateItem"
         | "DeleteItem"
@@ -65,7 +66,6 @@ pub(super) fn served(operation: &str) -> Served {
         "TransactWriteItems" | "TransactGetItems" | "ExecuteTransaction" => {
             Served::Later(TRANSACTIONS)
         }
-        "ExecuteStatement" | "BatchExecuteStatement" => Served::Later(PARTIQL),
         "CreateBackup"
         | "DeleteBackup"
         | "DescribeBackup"

@@ -13,6 +13,7 @@ mod elsewhere;
 mod items;
 mod print;
 mod queries;
+mod statements;
 mod streams;
 mod tables;
 
@@ -91,6 +92,8 @@ impl Call<'_> {
             (_, "Scan") => queries::scan(self),
             (_, "BatchGetItem") => batches::get(self),
             (_, "BatchWriteItem") => batches::write(self),
+            (_, "ExecuteStatement") => statements::one(self),
+            (_, "BatchExecuteStatement") => statements::several(self),
             (_, "CreateTable") => tables::create(self),
             (_, "UpdateTable") => tables::update(self),
             (_, "DescribeTable") => Ok(Operation::DescribeTable(self.fields().table(self.region)?)),

@@ -6,6 +6,7 @@ use crate::dynamodb::fault::Fault;
 use crate::dynamodb::operations::Call;
 use crate::dynamodb::values::write_item;
 use crate::dynamodb::writer::{Object, list, object};
+use crate::errors;
 use crate::operation::{
     BatchGot, BatchStatements, BatchWriteRequest, BatchWritten, CapacityDetail, CollectionMetrics,
     Consumed, Got, Page, StatementResult, Written,
@@ -173,17 +174,6 @@ pub(super) fn statement(out: &mut Vec<u8>, of: &StatementResult) {
     });
 }
 
-/// The batch has error codes of its own (API_BatchStatementError): the exceptions' names without the
-/// last word.
-fn batch_code(name: &str) -> &str {
-    match name {
-        "ValidationException" => "ValidationError",
-        "InternalServerError" | "ServiceUnavailable" => "InternalServerError",
-        "ThrottlingException" => "ThrottlingError",
-        other => other.strip_suffix("Exception").unwrap_or(other),
-    }
-}
-
 pub(super) fn statements(out: &mut Vec<u8>, of: BatchStatements) {
     let BatchStatements { responses, consumed, .. } = of;
     object(out, |o| {
@@ -193,9 +183,10 @@ pub(super) fn statements(out: &mut Vec<u8>, of: BatchStatements) {
                     match result {
                         Ok(found) => item(o, "Item", found.as_ref()),
                         Err(failure) => {
+                            let code = errors::statement_code(failure.reason);
                             let fault = Fault::from(failure);
                             o.object("Error", |o| {
-                                o.text("Code", batch_code(fault.name()));
+                                o.text("Code", code);
                                 o.text("Message", fault.message().unwrap_or_default());
                                 item(o, "Item", fault.item());
                             });
