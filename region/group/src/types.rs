@@ -246,7 +246,8 @@ pub struct Head {
 /// What to compute over a replica's view pinned at a marker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum DigestRequest {
-    /// One digest per each of 2^bits equal parts of the hash space inside `range`.
+    /// One digest per each of 2^bits equal parts of the hash space inside `range`. Rows of local indexes
+    /// are no part of them; that they are not those the items ask for is a finding.
     Buckets { range: KeyRange, bits: u8 },
     /// The items of a range: row key, stamp, content hash.
     Keys { range: KeyRange, limit: u32 },

@@ -86,6 +86,29 @@ impl PinnedView {
         }
     }
 
+    /// [`PinnedView::range`] over rows that were put as [`crate::RowOp`]s.
+    pub fn range_raw(
+        &self,
+        space: u8,
+        range: &KeyRange,
+        reverse: bool,
+        visit: &mut dyn FnMut(RowKey, Bytes) -> ControlFlow<()>,
+    ) -> Result<(), StorageError> {
+        let mut span = Span::of(range, reverse);
+        loop {
+            let (rows, more) = self.piece(space, &mut span, PIECE_ROWS)?;
+            for (key, bytes) in rows {
+                let value = self.partition.0.raw(space, &key, &bytes)?;
+                if visit(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
     /// The next encoded rows of a span, which moves on; false when it is at its end.
     pub(crate) fn piece(
         &self,

@@ -1,14 +1,18 @@
 //! Evaluation, driven through the step of a group with one voter and a disk that is at once durable.
 
+mod indexes;
+mod updates;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use tombolo_item::table::LocalIndex;
 use tombolo_item::{
     Cause, ChangeKind, ChangeRecord, Condition, GroupId, HashSecret, Hlc, Item, Key, KeyAttribute,
     KeyRange, KeySchema, KeyType, NodeId, RegionId, RowKey, Shard, Stamp, StreamView, TableId,
     Value, condition,
 };
-use tombolo_storage::{Confirmed, GroupConfig, Partition, Space, WalRecord};
+use tombolo_storage::{Confirmed, GroupConfig, LogEntry, Partition, Space, WalRecord};
 use uuid::Uuid;
 
 use super::sim::Model;
@@ -27,6 +31,8 @@ struct Solo<M: Machine = Model> {
     core: GroupCore<M>,
     now: Now,
     notes: Vec<Note>,
+    /// Everything that was logged, from the beginning.
+    log: Vec<LogEntry>,
 }
 
 impl Solo {
@@ -41,6 +47,15 @@ impl Solo {
 
 impl<M: Machine> Solo<M> {
     fn on(machine: M, regions: &[RegionId], view: Option<StreamView>) -> Solo<M> {
+        Solo::indexed(machine, regions, view, Vec::new())
+    }
+
+    fn indexed(
+        machine: M,
+        regions: &[RegionId],
+        view: Option<StreamView>,
+        indexes: Vec<LocalIndex>,
+    ) -> Solo<M> {
         let config = GroupConfig {
             group: GROUP,
             table: TableId(Uuid::from_u128(7)),
@@ -52,7 +67,7 @@ impl<M: Machine> Solo<M> {
             regions: regions.to_vec(),
             parent: None,
             keep_log: false,
-            indexes: Vec::new(),
+            indexes,
         };
         let spec = GroupSpec { group: GROUP, config, voters: vec![NodeId(1)] };
         let settings = CoreSettings {
@@ -66,8 +81,10 @@ impl<M: Machine> Solo<M> {
             planted: None,
         };
         let now = Now { mono_ms: 1, wall_ms: 1_000_000 };
-        let core = GroupCore::new(GROUP, settings, first_records(&spec), machine, now);
-        let mut solo = Solo { core: core.unwrap(), now, notes: Vec::new() };
+        let first = first_records(&spec);
+        let log = first.entries.clone();
+        let core = GroupCore::new(GROUP, settings, first, machine, now);
+        let mut solo = Solo { core: core.unwrap(), now, notes: Vec::new(), log };
         solo.now.mono_ms = solo.core.deadline_ms();
         assert!(solo.step(Event::Wake).is_empty());
         assert!(solo.core.view().ready, "it leads at once");
@@ -84,6 +101,10 @@ impl<M: Machine> Solo<M> {
             answers.extend(out.answers);
             self.notes.extend(out.notes.into_iter().map(|(_, note)| note));
             assert!(out.persists.len() <= out.records.len() + 1);
+            self.log.extend(out.records.into_iter().filter_map(|record| match record {
+                WalRecord::Entry { entry, .. } => Some(entry),
+                _ => None,
+            }));
             next = out.persists.last().map(|(_, number)| Event::Persisted { number: *number });
         }
         answers

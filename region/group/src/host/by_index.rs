@@ -19,7 +19,7 @@ use crate::types::{RangeRequest, RangeResponse};
 /// another write of the item in the same moment can do it.
 const TRIES: u32 = 16;
 
-pub(super) fn collect(
+pub(crate) fn collect(
     partition: &Partition,
     config: &GroupConfig,
     number: u8,

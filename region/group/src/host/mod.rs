@@ -7,7 +7,7 @@
 //! - Nothing here blocks an async worker for longer than a short tree read; everything longer runs
 //!   on a blocking thread.
 //!
-//! Reading order: this file, `reads`, `by_index`, `remote`, `inbox`, `run`, `life`, `recover`, `shared`, `journal`, `snapshot`, `checkpoint`, `skew`,
+//! Reading order: this file, `reads`, `by_index`, `index_scrub`, `remote`, `inbox`, `run`, `life`, `recover`, `shared`, `journal`, `snapshot`, `checkpoint`, `skew`,
 //! `fitness`, `clock`.
 
 mod by_index;
@@ -15,6 +15,7 @@ mod checkpoint;
 mod clock;
 mod fitness;
 mod inbox;
+mod index_scrub;
 mod journal;
 mod life;
 mod reads;
@@ -49,10 +50,10 @@ use clock::Clock;
 use inbox::{Cmd, Inbox};
 use journal::Journal;
 use run::Loop;
-#[cfg(test)]
-pub(crate) use run::first_records;
 use shared::Shared;
 use snapshot::Readers;
+#[cfg(test)]
+pub(crate) use {by_index::collect as collect_by_index, index_scrub::compare, run::first_records};
 
 /// What a group is created from: equal on all its nodes.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,7 +12,7 @@ use tombolo_item::{GroupId, RowKey};
 use tombolo_storage::{GroupConfig, Partition, Space};
 
 use super::shared::{Shared, Wants};
-use super::{Host, by_index, unexpected};
+use super::{Host, by_index, index_scrub, unexpected};
 use crate::core::{Answer, Submit, stored};
 use crate::error::GroupError;
 use crate::types::*;
@@ -189,6 +189,7 @@ fn digest(
             let digests = view.digest_buckets(&range, bits).map_err(stored)?;
             response.buckets = digests.buckets;
             response.findings = digests.findings;
+            response.findings.extend(index_scrub::compare(view, &range).map_err(stored)?);
         }
         DigestRequest::Keys { range, limit } => {
             let keys = view.digest_keys(&range, limit as usize).map_err(stored)?;

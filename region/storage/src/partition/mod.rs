@@ -465,7 +465,12 @@ impl Inner {
         }
     }
 
-    fn raw(&self, space: u8, key: &RowKey, bytes: &Bytes) -> Result<Bytes, StorageError> {
+    pub(crate) fn raw(
+        &self,
+        space: u8,
+        key: &RowKey,
+        bytes: &Bytes,
+    ) -> Result<Bytes, StorageError> {
         match row::decode(row::Place { group: self.group, space, key }, bytes) {
             Ok(Row::Raw(value)) => Ok(value),
             Ok(Row::Stored(_)) => {
