@@ -24,6 +24,7 @@ pub mod certs;
 pub mod commands;
 pub mod config;
 mod credentials;
+mod conflicts;
 pub mod demo;
 pub mod dev;
 pub mod error;

@@ -5,6 +5,7 @@
 //! never guessed.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,18 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
+use tombolo_client::conflict::ConflictPage;
 use tombolo_client::report::{
     LinkStatus, StatusReport, StreamStatus, TableDigest, VerifyEvent, VerifyFinding, VerifySummary,
 };
 use tombolo_group::{CallError, Host, Net, ServiceId};
-use tombolo_item::{NodeId, RegionId, json};
+use tombolo_item::{NodeId, RegionId, RowKey, json};
 use tombolo_link::checkpoint::{CHECKPOINT_KIND, Checkpoint, checkpoint_id};
 use tombolo_link::verify::{self, DigestSummary, Finding, Phase, Progress, Report, VerifyDeps};
-use tombolo_memds::{Memds, TableInfo};
+use tombolo_memds::{Memds, Routed, TableInfo};
 use tombolo_router::{Operations, OperationsError, base_status};
+
+use crate::conflicts;
 
 /// How long a node may take to answer before it counts as out of reach.
 const REACH: Duration = Duration::from_secs(1);
@@ -32,6 +36,9 @@ pub(crate) struct NodeOperations {
     pub host: Host,
     pub memds: Memds,
     pub net: Net,
+    pub routed: Routed,
+    /// Where the node keeps its data.
+    pub dir: PathBuf,
 }
 
 impl Operations for NodeOperations {
@@ -41,6 +48,12 @@ impl Operations for NodeOperations {
             let reach = self.reach().await;
             for node in &mut report.nodes {
                 node.reachable = reach.get(&node.id).copied().unwrap_or(false);
+                if node.id == self.memds.node().id
+                    && let Ok(disk) = rustix::fs::statvfs(&self.dir)
+                {
+                    node.disk_bytes = Some(disk.f_blocks * disk.f_frsize);
+                    node.disk_free_bytes = Some(disk.f_bavail * disk.f_frsize);
+                }
             }
             for region in &mut report.regions {
                 let known = self.memds.regions().iter().find(|r| r.id == region.id);
@@ -53,6 +66,28 @@ impl Operations for NodeOperations {
             Ok(report)
         }
         .boxed()
+    }
+
+    fn drain(&self, node: NodeId, drained: bool) -> BoxFuture<'_, Result<(), OperationsError>> {
+        async move {
+            if !self.memds.nodes().iter().any(|known| known.id == node) {
+                let region = self.memds.region_name();
+                let why = format!("there is no node {node} in region {region}");
+                return Err(OperationsError::Invalid(why));
+            }
+            let done = self.memds.drain(node, drained).await;
+            done.map_err(|error| OperationsError::Unavailable(error.to_string()))
+        }
+        .boxed()
+    }
+
+    fn conflicts(
+        &self,
+        table: Arc<TableInfo>,
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<ConflictPage, OperationsError>> {
+        conflicts::page(&self.routed, table, after, limit).boxed()
     }
 
     fn verify(

@@ -139,6 +139,8 @@ impl NodeRuntime {
             host: self.host.clone(),
             memds: self.memds.clone(),
             net: self.net.clone(),
+            routed: self.routed.clone(),
+            dir: self.config.data_dir.clone(),
         });
         let (stop_router, mut stopped) = watch::channel(false);
         self.stop_router = stop_router;

@@ -6,6 +6,7 @@
 pub mod bench;
 mod certs;
 mod completions;
+mod conflicts;
 pub mod connection;
 mod credentials;
 pub mod demo;
@@ -14,6 +15,7 @@ mod exact;
 mod fetch;
 mod item;
 mod load;
+mod node;
 mod serve;
 mod status;
 mod stream;
@@ -73,6 +75,8 @@ enum Command {
     Stream(stream::Args),
     Verify(verify::Args),
     Status(status::Args),
+    Node(node::Args),
+    Conflicts(conflicts::Args),
     Bench(bench::Args),
     Serve(ServeArgs),
     Certs(certs::Args),
@@ -135,6 +139,8 @@ async fn talk_to_a_cluster(command: Command) -> Result {
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Credentials(args) => Box::pin(credentials::run(args)).await,
         Command::Status(args) => Box::pin(status::run(args)).await,
+        Command::Node(args) => Box::pin(node::run(args)).await,
+        Command::Conflicts(args) => Box::pin(conflicts::run(args)).await,
         Command::Serve(_) | Command::Certs(_) | Command::Completions(_) | Command::DevChild(_) => {
             Err(Failure::usage("this command runs by itself"))
         }
@@ -163,6 +169,9 @@ mod tests {
             "stream tail music --from oldest",
             "verify music",
             "status --output table",
+            "node list --output json",
+            "node drain 3 --undo",
+            "conflicts music --limit 5",
             "dev --regions a,b --dir d --base-port 9000",
             "dev cut a b/a --dir d",
             "certs node --region-id 1 --node 2 --host h",

@@ -31,7 +31,7 @@ pub(super) async fn run(args: Args) -> Result {
 }
 
 /// Asks one node, then the nodes it names.
-async fn gather(connection: &Connection) -> Result<StatusReport> {
+pub(super) async fn gather(connection: &Connection) -> Result<StatusReport> {
     let mut report = connection.connect().await?.status().await?;
     let own = report.node;
     let others = report.nodes.iter().filter(|n| Some(n.id) != own && n.reachable).map(|node| {
@@ -48,6 +48,11 @@ async fn gather(connection: &Connection) -> Result<StatusReport> {
 
 /// Takes from `other` what it knows best: the groups it leads, the shards it publishes, its links.
 fn merge(report: &mut StatusReport, other: StatusReport) {
+    if let Some(itself) = other.nodes.into_iter().find(|node| Some(node.id) == other.node)
+        && let Some(known) = report.nodes.iter_mut().find(|node| node.id == itself.id)
+    {
+        (known.disk_bytes, known.disk_free_bytes) = (itself.disk_bytes, itself.disk_free_bytes);
+    }
     for group in other.groups {
         match report.groups.iter_mut().find(|known| known.group == group.group) {
             Some(known) if group.leader == other.node && group.term >= known.term => *known = group,

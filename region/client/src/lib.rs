@@ -8,7 +8,7 @@
 //! tables, DynamoDB's JSON, signatures.
 //!
 //! To read in this order: `proto/`, [`convert`] (messages <-> values), [`report`] and
-//! [`report_wire`] (what operators are told), [`error`], [`settings`], [`Client`], [`codec`].
+//! [`report_wire`], [`conflict`] (what operators are told), [`error`], [`settings`], [`Client`], [`codec`].
 
 /// Generated from `proto/`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
@@ -21,6 +21,7 @@ pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("tomb
 
 mod client;
 pub mod codec;
+pub mod conflict;
 pub mod convert;
 pub mod error;
 pub mod report;

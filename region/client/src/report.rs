@@ -57,6 +57,12 @@ pub struct NodeStatus {
     pub admin: String,
     /// "router", "storage", "memds", "control".
     pub roles: Vec<String>,
+    /// An operator asked it to lead nothing.
+    pub drained: bool,
+    /// Bytes of the file system with its data; known of the answering node only.
+    pub disk_bytes: Option<u64>,
+    /// Bytes of it that are free.
+    pub disk_free_bytes: Option<u64>,
 }
 
 /// One replication group.

@@ -38,6 +38,9 @@ pub fn status(wire: v1::StatusResponse) -> Result<StatusReport, ClientError> {
         grpc: one.grpc,
         admin: one.admin,
         roles: one.roles,
+        drained: one.drained,
+        disk_bytes: one.disk_bytes,
+        disk_free_bytes: one.disk_free_bytes,
     });
     let groups = wire.groups.into_iter().map(|one| {
         Ok(GroupStatus {
@@ -101,6 +104,9 @@ pub fn status_to_wire(report: StatusReport) -> v1::StatusResponse {
         grpc: one.grpc,
         admin: one.admin,
         roles: one.roles,
+        drained: one.drained,
+        disk_bytes: one.disk_bytes,
+        disk_free_bytes: one.disk_free_bytes,
         region: one.region,
     });
     let groups = report.groups.into_iter().map(|one| v1::GroupStatus {

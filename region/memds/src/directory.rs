@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tombolo_group::Descriptor;
 use tombolo_item::{GroupId, NodeId, RowKey, TableId};
 
+use crate::drain::DrainRow;
 use crate::model::{Credential, TableInfo};
 use crate::rows::{DroppedRow, NodeRow, PartitionRow, TableRow};
 
@@ -24,6 +25,7 @@ pub(crate) struct Content {
     pub(crate) tables: Vec<TableContent>,
     pub(crate) dropped: Vec<DroppedRow>,
     pub(crate) credentials: Vec<Credential>,
+    pub(crate) drained: Vec<DrainRow>,
 }
 
 /// One table and its partitions.
@@ -179,6 +181,7 @@ pub(crate) struct Directory {
     pub(crate) dropped: Vec<DroppedRow>,
     /// By access key.
     pub(crate) credentials: HashMap<String, Arc<Credential>>,
+    pub(crate) drained: Vec<DrainRow>,
 }
 
 impl Directory {
@@ -203,10 +206,10 @@ impl Directory {
         }
         let nodes = content.nodes.into_iter().map(|row| (row.info.id, row)).collect();
         let by_name = names(&tables);
-        let credentials = content.credentials.into_iter();
-        let credentials = credentials.map(|c| (c.access_key.clone(), Arc::new(c))).collect();
-        let (version, dropped) = (content.version, content.dropped);
-        Directory { version, nodes, tables, by_name, dropped, credentials }
+        let listed = content.credentials.into_iter();
+        let credentials = listed.map(|c| (c.access_key.clone(), Arc::new(c))).collect();
+        let Content { version, dropped, drained, .. } = content;
+        Directory { version, nodes, tables, by_name, dropped, credentials, drained }
     }
 
     /// This directory with some tables as of `version` (a table that is gone comes as `None`).
@@ -240,6 +243,7 @@ impl Directory {
             tables,
             dropped: self.dropped.clone(),
             credentials: self.credentials.clone(),
+            drained: self.drained.clone(),
         })
     }
 
@@ -257,6 +261,7 @@ impl Directory {
             tables,
             dropped: self.dropped.clone(),
             credentials,
+            drained: self.drained.clone(),
         }
     }
 

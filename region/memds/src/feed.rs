@@ -15,6 +15,7 @@ use tombolo_group::{PinnedView, Space};
 use tombolo_item::{TableId, Value};
 
 use crate::directory::{Content, Directory, TableContent};
+use crate::drain::DrainRow;
 use crate::error::MemdsError;
 use crate::memds::{ASK_LIMIT, Memds};
 use crate::rows::{
@@ -77,6 +78,7 @@ fn read_content(memds: &Memds, shown: Option<u64>) -> Result<Option<(Content, u6
     let mut marks = DefaultHasher::new();
     let nodes = stored::<NodeRow>(&view, &mut marks)?;
     let dropped = stored::<DroppedRow>(&view, &mut marks)?;
+    let drained = stored::<DrainRow>(&view, &mut marks)?;
     let tables = stored::<TableRow>(&view, &mut marks)?;
     let partitions = stored::<PartitionRow>(&view, &mut marks)?;
     let credentials = stored::<CredentialRow>(&view, &mut marks)?;
@@ -102,8 +104,9 @@ fn read_content(memds: &Memds, shown: Option<u64>) -> Result<Option<(Content, u6
         .map(|(access_key, row)| row.credential(&access_key))
         .collect::<Result<Vec<_>, _>>()?;
     credentials.sort_by(|a, b| a.access_key.cmp(&b.access_key));
-    let dropped = decoded(&dropped)?;
-    let content = Content { version: view.index(), nodes, tables, dropped, credentials };
+    let (dropped, drained) = (decoded(&dropped)?, decoded(&drained)?);
+    let version = view.index();
+    let content = Content { version, nodes, tables, dropped, drained, credentials };
     Ok(Some((content, marks)))
 }
 

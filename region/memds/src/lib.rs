@@ -41,6 +41,7 @@ mod catalog;
 mod control;
 mod credentials;
 mod directory;
+mod drain;
 mod error;
 mod feed;
 mod founding;

@@ -23,7 +23,7 @@ use crate::service::MemdsService;
 use crate::submit::Session;
 use crate::system::Held;
 use crate::wire::{self, Ask, Founding, Tell};
-use crate::{feed, metrics, reconcile};
+use crate::{drain, feed, metrics, reconcile};
 
 /// What a system row must be for a write of it to happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,7 @@ impl Memds {
         memds.spawn(feed::refresh(memds.clone()));
         memds.spawn(reconcile::run(memds.clone()));
         memds.spawn(register(memds.clone()));
+        memds.spawn(drain::obey(memds.clone()));
         Ok(memds)
     }
 

@@ -240,3 +240,33 @@ async fn a_global_table_is_there_in_all_its_regions_or_on_its_way() {
         node.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_node_leads_nothing_also_after_a_restart() {
+    let cluster = Cluster::new(&["here"], 1);
+    let nodes = cluster.ready().await;
+    let table = create(&nodes[0], spec("music", 6, &[])).await;
+    let drained = nodes[1].memds.node().id;
+    nodes[0].memds.drain(drained, true).await.unwrap();
+    let leads = |node: &cluster::Node| node.host.groups().iter().any(|group| group.is_leader);
+    until("it leads nothing", async || !leads(&nodes[1])).await;
+    for n in 0..12 {
+        write(&nodes[1], &table, n, "while drained").await;
+    }
+    for node in nodes {
+        node.stop().await;
+    }
+    let nodes = cluster.ready().await;
+    until("it is told again and leads nothing", async || {
+        nodes[1].memds.drained().contains(&drained) && !leads(&nodes[1])
+    })
+    .await;
+    for n in 0..12 {
+        assert!(content(&nodes[1], &table, n, true).await.is_some());
+    }
+    nodes[2].memds.drain(drained, false).await.unwrap();
+    until("everybody knows", async || nodes.iter().all(|n| n.memds.drained().is_empty())).await;
+    for node in nodes {
+        node.stop().await;
+    }
+}

@@ -96,12 +96,17 @@ fn rule(principal: &Principal, kind: Kind, resource: Resource<'_>) -> Option<Ver
             | Kind::DescribeStream
             | Kind::GetShardIterator
             | Kind::GetRecords
-            | Kind::VerifyTable,
+            | Kind::VerifyTable
+            | Kind::ListConflicts,
             Resource::Table(_),
         )
         | (Kind::ListTables | Kind::ListStreams, Resource::AllTables)
         | (
-            Kind::DescribeLimits | Kind::DescribeEndpoints | Kind::Session | Kind::Status,
+            Kind::DescribeLimits
+            | Kind::DescribeEndpoints
+            | Kind::Session
+            | Kind::Status
+            | Kind::DrainNode,
             Resource::Region,
         )
         | (Kind::BatchExecuteStatement, Resource::Nothing) => Verdict::Allow,
@@ -147,11 +152,11 @@ mod tests {
     use crate::operation::{
         BatchExecuteStatement, BatchGet, BatchGetTable, BatchStatement, BatchWrite, CreateTable,
         DeleteItem, DescribeStream, ExecuteStatement, GetItem, GetRecords, GetShardIterator,
-        IteratorStart, KeyCondition, ListStreams, PageRequest, PutItem, Query, RecordsFrom, Report,
-        ReturnValues, Scan, StreamName, TimeToLive, UpdateItem, UpdateTable,
+        IteratorStart, KeyCondition, ListConflicts, ListStreams, PageRequest, PutItem, Query,
+        RecordsFrom, Report, ReturnValues, Scan, StreamName, TimeToLive, UpdateItem, UpdateTable,
     };
     use tombolo_item::partiql::{Statement, parse_statement};
-    use tombolo_item::{GroupId, Item, Shard, Update, Value};
+    use tombolo_item::{GroupId, Item, NodeId, Shard, Update, Value};
 
     fn select() -> Statement {
         parse_statement("SELECT * FROM music", &[]).expect("a statement")
@@ -290,6 +295,10 @@ mod tests {
             }),
             Kind::Status => Operation::Status,
             Kind::VerifyTable => Operation::VerifyTable(table()),
+            Kind::DrainNode => Operation::DrainNode { node: NodeId(1), drained: true },
+            Kind::ListConflicts => {
+                Operation::ListConflicts(ListConflicts { table: table(), after: None, limit: 1 })
+            }
         }
     }
 

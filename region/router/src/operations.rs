@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use tombolo_client::conflict::ConflictPage;
 use tombolo_client::report::{GroupStatus, NodeStatus, RegionStatus, StatusReport, VerifyEvent};
 use tombolo_group::Host;
+use tombolo_item::{NodeId, RowKey};
 use tombolo_memds::{Memds, TableInfo};
 
 /// Why an operator's request could not be met.
@@ -27,6 +29,18 @@ pub enum OperationsError {
 pub trait Operations: Send + Sync + 'static {
     /// The region as this node sees it. [`base_status`] gives the part that needs no link or stream.
     fn status(&self) -> BoxFuture<'_, Result<StatusReport, OperationsError>>;
+
+    /// Asks a node of this region to lead nothing, or no longer to.
+    fn drain(&self, node: NodeId, drained: bool) -> BoxFuture<'_, Result<(), OperationsError>>;
+
+    /// Writes of the table that lost a conflict, in the order of row keys, after the place `after`,
+    /// at most `limit` of them; what one partition has, and more to come.
+    fn conflicts(
+        &self,
+        table: Arc<TableInfo>,
+        after: Option<RowKey>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<ConflictPage, OperationsError>>;
 
     /// Compares every copy of a table. The last event is [`VerifyEvent::Summary`]; dropping the
     /// stream gives up.
@@ -50,6 +64,7 @@ pub fn base_status(memds: &Memds, host: &Host, version: &str) -> StatusReport {
         local: region.id == own.region,
         reachable: true,
     });
+    let drained = memds.drained();
     let nodes = memds.nodes().into_iter().map(|node| NodeStatus {
         id: node.id,
         region: name_of(node.region),
@@ -58,6 +73,9 @@ pub fn base_status(memds: &Memds, host: &Host, version: &str) -> StatusReport {
         grpc: node.grpc,
         admin: node.admin,
         roles: node.roles,
+        drained: drained.contains(&node.id),
+        disk_bytes: None,
+        disk_free_bytes: None,
     });
     let groups = host.groups().into_iter().map(|status| GroupStatus {
         group: status.group,

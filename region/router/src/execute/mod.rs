@@ -25,7 +25,7 @@ use crate::authorize::Authorized;
 use crate::door::RequestContext;
 use crate::errors;
 use crate::failure::Failure;
-use crate::operation::{Answer, Operation};
+use crate::operation::{Answer, ListConflicts, Operation};
 use crate::operations::{Operations, OperationsError};
 use crate::region::Region;
 
@@ -103,6 +103,16 @@ impl<R: Region> Executor<R> {
             Operation::Status => {
                 let report = self.operations.status().await.map_err(from_operations)?;
                 Ok(Answer::Status(Box::new(report)))
+            }
+            Operation::DrainNode { node, drained } => {
+                self.operations.drain(node, drained).await.map_err(from_operations)?;
+                Ok(Answer::NodeDrained)
+            }
+            Operation::ListConflicts(list) => {
+                let ListConflicts { table, after, limit } = list;
+                let table = self.serving(&table).await?;
+                let page = self.operations.conflicts(table, after, limit);
+                Ok(Answer::Conflicts(page.await.map_err(from_operations)?))
             }
             Operation::VerifyTable(table) => {
                 let table = self.serving(&table).await?;

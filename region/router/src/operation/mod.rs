@@ -9,7 +9,9 @@ mod streams;
 mod tables;
 
 use futures::stream::BoxStream;
+use tombolo_client::conflict::ConflictPage;
 use tombolo_client::report::{StatusReport, VerifyEvent};
+use tombolo_item::{NodeId, RowKey};
 
 use crate::failure::Failure;
 use crate::iterator::ShardIterator;
@@ -76,6 +78,8 @@ kinds! {
     GetRecords = "Streams",
     Status = "Operations",
     VerifyTable = "Operations",
+    DrainNode = "Operations",
+    ListConflicts = "Operations",
 }
 
 /// Something that an operation touches.
@@ -89,6 +93,17 @@ pub enum Resource<'a> {
     Region,
     /// Nothing: part of a batch that is refused whoever asks.
     Nothing,
+}
+
+/// Writes that lost a conflict.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListConflicts {
+    /// Name of the table.
+    pub table: String,
+    /// After this place; `None` = from the beginning.
+    pub after: Option<RowKey>,
+    /// Most conflicts.
+    pub limit: usize,
 }
 
 /// A request, understood.
@@ -179,6 +194,15 @@ pub enum Operation {
     Status,
     /// Compare every copy of a table.
     VerifyTable(String),
+    /// Let a node lead nothing, or let it lead again.
+    DrainNode {
+        /// Of this region.
+        node: NodeId,
+        /// It shall lead nothing.
+        drained: bool,
+    },
+    /// Writes that lost a conflict.
+    ListConflicts(ListConflicts),
 }
 
 impl Operation {
@@ -215,6 +239,8 @@ impl Operation {
             Operation::GetRecords(_) => Kind::GetRecords,
             Operation::Status => Kind::Status,
             Operation::VerifyTable(_) => Kind::VerifyTable,
+            Operation::DrainNode { .. } => Kind::DrainNode,
+            Operation::ListConflicts(_) => Kind::ListConflicts,
         }
     }
 
@@ -250,6 +276,7 @@ impl Operation {
             | Operation::UpdateTimeToLive { table, .. }
             | Operation::DescribeContinuousBackups(table)
             | Operation::VerifyTable(table) => Resource::Table(table),
+            Operation::ListConflicts(list) => Resource::Table(&list.table),
             Operation::ListStreams(list) => match &list.table {
                 Some(table) => Resource::Table(table),
                 None => Resource::AllTables,
@@ -261,6 +288,7 @@ impl Operation {
             Operation::DescribeLimits
             | Operation::DescribeEndpoints
             | Operation::Session
+            | Operation::DrainNode { .. }
             | Operation::Status => Resource::Region,
             Operation::BatchGetItem(_)
             | Operation::BatchWriteItem(_)
@@ -349,6 +377,10 @@ pub enum Answer {
     Status(Box<StatusReport>),
     /// A verification under way.
     Verification(BoxStream<'static, Result<VerifyEvent, Failure>>),
+    /// The node knows, or will in a moment.
+    NodeDrained,
+    /// Writes that lost.
+    Conflicts(ConflictPage),
 }
 
 #[cfg(test)]

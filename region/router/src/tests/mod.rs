@@ -17,7 +17,9 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use tokio::sync::oneshot;
 use tombolo_client::Client;
+use tombolo_client::conflict::ConflictPage;
 use tombolo_client::report::{StatusReport, VerifyEvent, VerifySummary};
+use tombolo_item::{NodeId, RowKey};
 use tombolo_memds::TableInfo;
 
 use crate::server::Router;
@@ -31,6 +33,19 @@ struct Content;
 impl Operations for Content {
     fn status(&self) -> BoxFuture<'_, Result<StatusReport, OperationsError>> {
         async { Ok(StatusReport { region: "us-east".into(), ..StatusReport::default() }) }.boxed()
+    }
+
+    fn drain(&self, _node: NodeId, _drained: bool) -> BoxFuture<'_, Result<(), OperationsError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn conflicts(
+        &self,
+        _table: Arc<TableInfo>,
+        _after: Option<RowKey>,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<ConflictPage, OperationsError>> {
+        async { Ok(ConflictPage::default()) }.boxed()
     }
 
     fn verify(

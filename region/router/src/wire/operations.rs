@@ -1,15 +1,21 @@
 //! The service `Operations`.
 
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tombolo_client::v1::operations_server::Operations;
-use tombolo_client::{report_wire, v1};
+use tombolo_client::{conflict, report_wire, v1};
+use tombolo_item::{NodeId, RowKey};
 use tonic::{Request, Response, Status};
 
 use super::{Services, parse};
 use crate::door::RequestContext;
-use crate::operation::{Answer, Operation};
+use crate::errors;
+use crate::operation::{Answer, ListConflicts, Operation};
 use crate::region::Region;
+
+/// A row key and a stamp are never longer.
+const PLACE_BYTES: usize = 4 << 10;
 
 #[tonic::async_trait]
 impl<R: Region> Operations for Services<R> {
@@ -27,6 +33,47 @@ impl<R: Region> Operations for Services<R> {
                 _ => None,
             },
         )
+        .await
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeResponse>, Status> {
+        self.answer(
+            request,
+            |wire| Ok(Operation::DrainNode { node: NodeId(wire.node), drained: wire.drained }),
+            |answer| match answer {
+                Answer::NodeDrained => Some(v1::DrainNodeResponse {}),
+                _ => None,
+            },
+        )
+        .await
+    }
+
+    async fn list_conflicts(
+        &self,
+        request: Request<v1::ListConflictsRequest>,
+    ) -> Result<Response<v1::ListConflictsResponse>, Status> {
+        let parse = |wire: v1::ListConflictsRequest| {
+            let after = Bytes::from(wire.exclusive_start);
+            if after.len() > PLACE_BYTES {
+                return Err(errors::validation("exclusive_start is no place in a conflict log"));
+            }
+            let limit = wire.limit.unwrap_or(100);
+            if !(1..=1_000).contains(&limit) {
+                return Err(errors::validation("limit must be from 1 to 1,000"));
+            }
+            Ok(Operation::ListConflicts(ListConflicts {
+                table: parse::table_name(wire.table_name)?,
+                after: (!after.is_empty()).then_some(RowKey(after)),
+                limit: limit as usize,
+            }))
+        };
+        self.answer(request, parse, |answer| match answer {
+            Answer::Conflicts(page) => Some(conflict::page_to_wire(page)),
+            _ => None,
+        })
         .await
     }
 

@@ -43,7 +43,12 @@ pub(super) fn answer(call: &Call<'_>, kind: Kind, answer: Answer) -> Option<Vec<
             object(out, |o| o.text("ShardIterator", &iterator.to_string()));
         }
         Answer::StreamRecords(page) => streams::records(out, &page),
-        Answer::Opened | Answer::Records(_) | Answer::Status(_) | Answer::Verification(_) => {
+        Answer::Opened
+        | Answer::Records(_)
+        | Answer::Status(_)
+        | Answer::Verification(_)
+        | Answer::NodeDrained
+        | Answer::Conflicts(_) => {
             return None;
         }
     }
