@@ -1,5 +1,5 @@
-//! The front door of a region: gRPC `tombolo.v1` with reflection and health, limits, deadlines, one
-//! authorization gate, and errors in DynamoDB's words.
+//! The front door of a region: gRPC `tombolo.v1` with reflection and health, the DynamoDB protocol
+//! ([`dynamodb`]), limits, deadlines, one authorization gate, and errors in DynamoDB's words.
 //!
 //! Always true: a request becomes a typed operation, passes [`authorize::authorize`] once, and is
 //! carried out by code that knows no protocol; every refusal says its reason, its request id and
