@@ -29,8 +29,9 @@ pub mod report_wire;
 pub mod settings;
 
 pub use client::{
-    Change, ChangePage, Client, Expression, KeyQuery, Page, PartitionInfo, Raw, ReadPage, Session,
-    SessionOptions, ShardInfo, StreamInfo, Table, TableDefinition, WriteOptions, Written,
+    BatchWrite, Change, ChangePage, Client, Expression, KeyQuery, Page, PartitionInfo, Raw,
+    ReadPage, Session, SessionOptions, ShardInfo, StatementPage, StreamInfo, Table,
+    TableDefinition, UpdateOptions, WriteOptions, Written,
 };
 pub use error::ClientError;
 pub use settings::{ClientSettings, ClientTls};

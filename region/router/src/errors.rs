@@ -241,6 +241,14 @@ pub fn segment_beyond_total(segment: u32, total: u32) -> Failure {
     ))
 }
 
+/// One of the two parameters that say which part of a scan this is.
+pub fn segment_without_total(missing: &str, given: &str) -> Failure {
+    validation(format!(
+        "The {missing} parameter is required but was not present in the request when parameter \
+         {given} is present"
+    ))
+}
+
 /// A start key that another segment gave out.
 pub fn start_key_of_another_segment(segment: u32, total: u32) -> Failure {
     validation(format!(
@@ -315,6 +323,11 @@ pub fn select_without_key_in_batch() -> Failure {
 /// A batch of nothing.
 pub fn empty_batch() -> Failure {
     constraint("{}", "requestItems", "Member must have length greater than or equal to 1")
+}
+
+/// A write of a batch that says neither put nor removal.
+pub fn empty_write_request() -> Failure {
+    validation("Supplied WriteRequest is empty, must contain exactly one of put and delete")
 }
 
 /// More than a batch may hold.

@@ -1,4 +1,4 @@
-//! Items: put, get, delete, query, scan.
+//! Items: put, get, update, delete, query, scan.
 
 use std::collections::BTreeMap;
 
@@ -57,10 +57,21 @@ impl WriteOptions {
     }
 }
 
+/// What an update asks besides changing.
+#[derive(Debug, Clone, Default)]
+pub struct UpdateOptions {
+    /// The change happens only if this holds.
+    pub condition: Option<Expression>,
+    /// What the answer contains.
+    pub returns: v1::ReturnValues,
+    /// When the condition fails, return the item in the error.
+    pub return_on_failure: bool,
+}
+
 /// A write that took place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Written {
-    /// The item before, if asked for and there was one.
+    /// The item before (of an update: what its options ask for), if asked for and there was one.
     pub old: Option<Item>,
     /// The version it has now.
     pub stamp: Option<Stamp>,
@@ -108,7 +119,7 @@ pub struct Page {
     pub scanned: u32,
 }
 
-fn bad(error: ConvertError) -> ClientError {
+pub(super) fn bad(error: ConvertError) -> ClientError {
     ClientError::incomprehensible(&error.to_string())
 }
 
@@ -186,7 +197,7 @@ pub(super) fn put_message(table: &str, item: Item, options: WriteOptions) -> v1:
         expression_attribute_values: conditions.values,
         return_values: conditions.return_values,
         return_values_on_condition_check_failure: conditions.on_failure,
-        client_request_token: None,
+        ..Default::default()
     }
 }
 
@@ -195,6 +206,7 @@ pub(super) fn get_message(table: &str, key: Item, consistent: bool) -> v1::GetIt
         table_name: table.into(),
         key: convert::item_to_wire(key),
         consistent_read: consistent,
+        ..Default::default()
     }
 }
 
@@ -219,7 +231,7 @@ pub(super) fn delete_message(
         expression_attribute_values: conditions.values,
         return_values: conditions.return_values,
         return_values_on_condition_check_failure: conditions.on_failure,
-        client_request_token: None,
+        ..Default::default()
     }
 }
 
@@ -281,6 +293,51 @@ impl Client {
         found(answer)
     }
 
+    /// Changes the item with this key (its key attributes), or makes it: `SET #a = :b` and its like.
+    pub async fn update_item(
+        &self,
+        table: &str,
+        key: Item,
+        update: Expression,
+    ) -> Result<Written, ClientError> {
+        self.update_item_with(table, key, update, UpdateOptions::default()).await
+    }
+
+    /// Changes an item, with a condition or an answer that says more. Both expressions share names and
+    /// values.
+    pub async fn update_item_with(
+        &self,
+        table: &str,
+        key: Item,
+        update: Expression,
+        options: UpdateOptions,
+    ) -> Result<Written, ClientError> {
+        let Expression { text, mut names, mut values } = update;
+        let condition = options.condition.map(|condition| {
+            names.extend(condition.names);
+            values.extend(condition.values);
+            condition.text
+        });
+        let on_failure = match options.return_on_failure {
+            true => v1::ReturnValuesOnConditionCheckFailure::AllOld,
+            false => v1::ReturnValuesOnConditionCheckFailure::Unspecified,
+        };
+        let message = v1::UpdateItemRequest {
+            table_name: table.into(),
+            key: convert::item_to_wire(key),
+            update_expression: (!text.is_empty()).then_some(text),
+            condition_expression: condition,
+            expression_attribute_names: names,
+            expression_attribute_values: convert::attributes_to_wire(values),
+            return_values: options.returns.into(),
+            return_values_on_condition_check_failure: on_failure.into(),
+            ..Default::default()
+        };
+        let answer: v1::UpdateItemResponse =
+            self.call(true, "/tombolo.v1.Items/UpdateItem", message).await?;
+        written(answer.attributes, answer.stamp, answer.sequence)
+    }
+
     /// Removes the item with this key (its key attributes).
     pub async fn delete_item(&self, table: &str, key: Item) -> Result<Written, ClientError> {
         self.delete_item_with(table, key, WriteOptions::default()).await
@@ -306,7 +363,7 @@ impl Client {
         query: KeyQuery,
         from: ReadPage,
     ) -> Result<Page, ClientError> {
-        self.query_page(query_message(table, query, from)).await
+        self.query_any(query_message(table, query, from)).await
     }
 
     /// One page of the items that a textual key condition names.
@@ -317,7 +374,7 @@ impl Client {
         reverse: bool,
         from: ReadPage,
     ) -> Result<Page, ClientError> {
-        self.query_page(v1::QueryRequest {
+        self.query_any(v1::QueryRequest {
             table_name: table.into(),
             key_condition_expression: Some(condition.text),
             expression_attribute_names: condition.names,
@@ -326,12 +383,13 @@ impl Client {
             limit: limit(from.limit),
             exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
             consistent_read: from.consistent,
-            key_condition: None,
+            ..Default::default()
         })
         .await
     }
 
-    async fn query_page(&self, message: v1::QueryRequest) -> Result<Page, ClientError> {
+    /// One page of a query with whatever the interface offers: index, filter, projection, count.
+    pub async fn query_any(&self, message: v1::QueryRequest) -> Result<Page, ClientError> {
         let answer: v1::QueryResponse =
             self.call(false, "/tombolo.v1.Items/Query", message).await?;
         page(answer.items, answer.last_evaluated_key, answer.scanned_count)
@@ -344,7 +402,13 @@ impl Client {
             limit: limit(from.limit),
             exclusive_start_key: from.start.map(convert::item_to_wire).unwrap_or_default(),
             consistent_read: from.consistent,
+            ..Default::default()
         };
+        self.scan_any(message).await
+    }
+
+    /// One page of a scan with whatever the interface offers: index, filter, projection, segment, count.
+    pub async fn scan_any(&self, message: v1::ScanRequest) -> Result<Page, ClientError> {
         let answer: v1::ScanResponse = self.call(false, "/tombolo.v1.Items/Scan", message).await?;
         page(answer.items, answer.last_evaluated_key, answer.scanned_count)
     }

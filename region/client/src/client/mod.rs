@@ -4,13 +4,15 @@
 //! when it only reads; all attempts together end within the request timeout. Cloning shares the
 //! connections.
 
+mod batches;
 mod items;
 mod operations;
 mod session;
 mod streams;
 mod tables;
 
-pub use items::{Expression, KeyQuery, Page, ReadPage, WriteOptions, Written};
+pub use batches::{BatchWrite, StatementPage};
+pub use items::{Expression, KeyQuery, Page, ReadPage, UpdateOptions, WriteOptions, Written};
 pub use session::{Session, SessionOptions};
 pub use streams::{Change, ChangePage, ShardInfo, StreamInfo};
 pub use tables::{PartitionInfo, Table, TableDefinition};

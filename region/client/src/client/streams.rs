@@ -102,7 +102,7 @@ fn shard(wire: v1::ShardDescription) -> Result<ShardInfo, ClientError> {
 impl Client {
     /// What a table's change stream consists of.
     pub async fn describe_stream(&self, table: &str) -> Result<StreamInfo, ClientError> {
-        let message = v1::DescribeStreamRequest { table_name: table.into() };
+        let message = v1::DescribeStreamRequest { table_name: table.into(), ..Default::default() };
         let answer: v1::DescribeStreamResponse =
             self.call(false, "/tombolo.v1.Streams/DescribeStream", message).await?;
         Ok(StreamInfo {
@@ -113,6 +113,48 @@ impl Client {
             replication_subject: answer.replication_subject,
             shards: answer.shards.into_iter().map(shard).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Streams for people: table and label, in the order of their tables.
+    pub async fn list_streams(&self) -> Result<Vec<(String, String)>, ClientError> {
+        let mut streams = Vec::new();
+        let mut message = v1::ListStreamsRequest::default();
+        loop {
+            let answer: v1::ListStreamsResponse =
+                self.call(false, "/tombolo.v1.Streams/ListStreams", message.clone()).await?;
+            streams
+                .extend(answer.streams.into_iter().map(|one| (one.table_name, one.stream_label)));
+            match answer.last_evaluated_table_name {
+                None => return Ok(streams),
+                last => message.exclusive_start_table_name = last,
+            }
+        }
+    }
+
+    /// A place in a shard, good for 15 minutes; `sequence` and `timestamp_ms` where the kind needs them.
+    pub async fn shard_iterator(
+        &self,
+        message: v1::GetShardIteratorRequest,
+    ) -> Result<String, ClientError> {
+        let answer: v1::GetShardIteratorResponse =
+            self.call(false, "/tombolo.v1.Streams/GetShardIterator", message).await?;
+        Ok(answer.shard_iterator)
+    }
+
+    /// What the stream's view shows from a place in a shard, and where to go on.
+    pub async fn records(
+        &self,
+        iterator: String,
+        limit: Option<u32>,
+    ) -> Result<(Vec<v1::ChangeRecord>, Option<String>), ClientError> {
+        let message = v1::GetRecordsRequest {
+            shard_iterator: Some(iterator),
+            limit: limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)),
+            ..Default::default()
+        };
+        let answer: v1::GetRecordsResponse =
+            self.call(false, "/tombolo.v1.Streams/GetRecords", message).await?;
+        Ok((answer.records, answer.next_shard_iterator))
     }
 
     /// Consecutive changes of one shard, from the log.
@@ -129,6 +171,7 @@ impl Client {
             sequence: seq,
             limit: limit.map(|limit| i32::try_from(limit).unwrap_or(i32::MAX)),
             canonical_only: true,
+            shard_iterator: None,
         };
         let answer: v1::GetRecordsResponse =
             self.call(false, "/tombolo.v1.Streams/GetRecords", message).await?;

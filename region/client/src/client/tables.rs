@@ -1,5 +1,6 @@
 //! Tables: create, describe, list, delete, wait.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -188,6 +189,66 @@ impl Client {
         let answer: v1::DescribeTableResponse =
             self.call(false, "/tombolo.v1.Tables/DescribeTable", message).await?;
         table(answer.table)
+    }
+
+    /// Changes capacity, stream, deletion protection, regions.
+    pub async fn update_table(
+        &self,
+        message: v1::UpdateTableRequest,
+    ) -> Result<Table, ClientError> {
+        let answer: v1::UpdateTableResponse =
+            self.call(true, "/tombolo.v1.Tables/UpdateTable", message).await?;
+        table(answer.table)
+    }
+
+    /// Ties tags to a table; one with a known key replaces it.
+    pub async fn tag_table(
+        &self,
+        name: &str,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), ClientError> {
+        let message = v1::TagResourceRequest { table_name: name.into(), tags };
+        let _: v1::TagResourceResponse =
+            self.call(true, "/tombolo.v1.Tables/TagResource", message).await?;
+        Ok(())
+    }
+
+    /// Takes tags from a table.
+    pub async fn untag_table(&self, name: &str, keys: Vec<String>) -> Result<(), ClientError> {
+        let message = v1::UntagResourceRequest { table_name: name.into(), tag_keys: keys };
+        let _: v1::UntagResourceResponse =
+            self.call(true, "/tombolo.v1.Tables/UntagResource", message).await?;
+        Ok(())
+    }
+
+    /// The tags of a table.
+    pub async fn tags(&self, name: &str) -> Result<BTreeMap<String, String>, ClientError> {
+        let message = v1::ListTagsOfResourceRequest { table_name: name.into() };
+        let answer: v1::ListTagsOfResourceResponse =
+            self.call(false, "/tombolo.v1.Tables/ListTagsOfResource", message).await?;
+        Ok(answer.tags)
+    }
+
+    /// Sets which attribute says when an item ends, or unsets it.
+    pub async fn update_time_to_live(
+        &self,
+        name: &str,
+        attribute: &str,
+        enabled: bool,
+    ) -> Result<(), ClientError> {
+        let (table_name, attribute_name) = (name.into(), attribute.into());
+        let message = v1::UpdateTimeToLiveRequest { table_name, enabled, attribute_name };
+        let _: v1::UpdateTimeToLiveResponse =
+            self.call(true, "/tombolo.v1.Tables/UpdateTimeToLive", message).await?;
+        Ok(())
+    }
+
+    /// Which attribute says when an item ends, if any does.
+    pub async fn time_to_live(&self, name: &str) -> Result<Option<String>, ClientError> {
+        let message = v1::DescribeTimeToLiveRequest { table_name: name.into() };
+        let answer: v1::DescribeTimeToLiveResponse =
+            self.call(false, "/tombolo.v1.Tables/DescribeTimeToLive", message).await?;
+        Ok(answer.enabled.then_some(answer.attribute_name))
     }
 
     /// The names of all tables, in order.

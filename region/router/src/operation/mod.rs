@@ -400,6 +400,7 @@ mod tests {
                 }
             }
         }
+        assert_eq!(paths.len(), Kind::ALL.len());
         for path in paths {
             let kind = Kind::of_path(&path).unwrap_or_else(|| panic!("no operation for {path}"));
             assert!(path.ends_with(&format!("/{}", kind.name())));

@@ -151,7 +151,7 @@ async fn bad_puts() {
             "no such return values",
             v1::PutItemRequest { return_values: 7, ..put(key()) },
             "1 validation error detected: Value '7' at 'returnValues' failed to satisfy constraint: \
-             Member must satisfy enum value set: [ALL_OLD, NONE]",
+             Member must satisfy enum value set: [ALL_NEW, UPDATED_OLD, ALL_OLD, NONE, UPDATED_NEW]",
         ),
         (
             "no such return values on failure",

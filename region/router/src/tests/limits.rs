@@ -13,6 +13,7 @@ fn get() -> v1::GetItemRequest {
         table_name: "music".into(),
         key: convert::item_to_wire(key("a", 1)),
         consistent_read: true,
+        ..Default::default()
     }
 }
 

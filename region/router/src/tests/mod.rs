@@ -7,6 +7,7 @@ mod half_open;
 mod hostile;
 mod items;
 mod limits;
+mod operations;
 mod services;
 mod session;
 

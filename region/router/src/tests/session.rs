@@ -111,6 +111,7 @@ fn get(number: u64, pk: &str) -> v1::SessionOperation {
         table_name: "music".into(),
         key: convert::item_to_wire(key(pk, 1)),
         consistent_read: true,
+        ..Default::default()
     };
     let operation = Some(Operation::GetItem(Box::new(get)));
     v1::SessionOperation { number, operation, ..Default::default() }

@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use tombolo_client::v1::items_server::Items;
 use tombolo_client::{convert, v1};
 use tombolo_item::Item;
-use tombolo_item::condition::{Substitutions, parse_key_expression};
+use tombolo_item::condition::{ExpressionKind, parse_key_expression, parse_with};
+use tombolo_item::projection::parse_projection;
+use tombolo_item::update::parse_update;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::session::Session;
-use super::{Services, parse};
+use super::{Services, batches, parse, print};
 use crate::errors;
 use crate::failure::Failure;
 use crate::operation::{
-    Answer, DeleteItem, GetItem, Got, KeyCondition, Operation, Page, PutItem, Query, Report, Scan,
-    Written,
+    Answer, DeleteItem, GetItem, Got, KeyCondition, Operation, Page, PutItem, Query, Scan,
+    UpdateItem, Written,
 };
 use crate::region::Region;
 
@@ -33,7 +35,7 @@ pub(super) fn put_item(wire: v1::PutItemRequest) -> Result<Operation, Failure> {
         )?,
         returns: parse::return_values(wire.return_values)?,
         return_on_failure: parse::return_on_failure(wire.return_values_on_condition_check_failure)?,
-        report: Report::default(),
+        report: parse::report(wire.return_consumed_capacity, wire.return_item_collection_metrics)?,
     }))
 }
 
@@ -42,8 +44,36 @@ pub(super) fn get_item(wire: v1::GetItemRequest) -> Result<Operation, Failure> {
         table: parse::table_name(wire.table_name)?,
         key: parse::key(wire.key)?,
         consistent: wire.consistent_read,
-        projection: None,
-        report: Report::default(),
+        projection: match wire.projection_expression {
+            None if wire.expression_attribute_names.is_empty() => None,
+            text => parse::expressions(
+                &wire.expression_attribute_names,
+                BTreeMap::new(),
+                text.is_some(),
+                |all| text.map(|text| parse_projection(&text, all)).transpose(),
+            )?,
+        },
+        report: parse::report(wire.return_consumed_capacity, 0)?,
+    }))
+}
+
+fn update_item(wire: v1::UpdateItemRequest) -> Result<Operation, Failure> {
+    let (update, condition) = (wire.update_expression, wire.condition_expression);
+    let (names, values) = (wire.expression_attribute_names, wire.expression_attribute_values);
+    let any = update.is_some() || condition.is_some();
+    let (update, condition) = parse::expressions(&names, values, any, |all| {
+        let update = update.map(|text| parse_update(&text, all)).transpose()?;
+        let condition = condition.map(|text| parse_with(ExpressionKind::Condition, &text, all));
+        Ok((update.unwrap_or_default(), condition.transpose()?))
+    })?;
+    Ok(Operation::UpdateItem(UpdateItem {
+        table: parse::table_name(wire.table_name)?,
+        key: parse::key(wire.key)?,
+        update,
+        condition,
+        returns: parse::return_values(wire.return_values)?,
+        return_on_failure: parse::return_on_failure(wire.return_values_on_condition_check_failure)?,
+        report: parse::report(wire.return_consumed_capacity, wire.return_item_collection_metrics)?,
     }))
 }
 
@@ -59,7 +89,7 @@ pub(super) fn delete_item(wire: v1::DeleteItemRequest) -> Result<Operation, Fail
         )?,
         returns: parse::return_values(wire.return_values)?,
         return_on_failure: parse::return_on_failure(wire.return_values_on_condition_check_failure)?,
-        report: Report::default(),
+        report: parse::report(wire.return_consumed_capacity, wire.return_item_collection_metrics)?,
     }))
 }
 
@@ -67,63 +97,75 @@ pub(super) fn query(wire: v1::QueryRequest) -> Result<Operation, Failure> {
     let table = parse::table_name(wire.table_name)?;
     let names = wire.expression_attribute_names;
     let values = wire.expression_attribute_values;
-    let condition = match (wire.key_condition, wire.key_condition_expression) {
+    let (filter, projection) = (wire.filter_expression, wire.projection_expression);
+    let text = match (&wire.key_condition, wire.key_condition_expression) {
         (None, None) => return Err(errors::key_condition_count(0)),
         (Some(_), Some(_)) => return Err(errors::key_condition_count(2)),
-        (Some(condition), None) => {
-            if !names.is_empty() || !values.is_empty() {
-                return Err(parse::without_expression(&names));
-            }
-            let convert = |error: convert::ConvertError| errors::validation(error.to_string());
-            let partition = condition
-                .partition
-                .ok_or_else(|| errors::missing_parameter("keyCondition.partition"))?;
-            KeyCondition::Parts {
-                partition: convert::value(partition).map_err(convert)?,
-                sort: condition.sort.map(convert::sort_condition).transpose().map_err(convert)?,
-            }
-        }
-        (None, Some(text)) => {
-            let values = parse::values(values)?;
-            let mut substitutions = Substitutions::new(&names, &values);
-            substitutions.check().map_err(errors::from_expression)?;
-            let expression = parse_key_expression(&text, &mut substitutions);
-            let expression = expression.map_err(errors::from_expression)?;
-            substitutions.finish().map_err(errors::from_expression)?;
-            KeyCondition::Named(expression)
-        }
+        (_, text) => text,
+    };
+    let any = text.is_some() || filter.is_some() || projection.is_some();
+    let (named, filter, projection) = parse::expressions(&names, values, any, |all| {
+        let named = text.map(|text| parse_key_expression(&text, all)).transpose()?;
+        let filter = filter.map(|text| parse_with(ExpressionKind::Filter, &text, all));
+        let projection = projection.map(|text| parse_projection(&text, all));
+        Ok((named, filter.transpose()?, projection.transpose()?))
+    })?;
+    let condition = match (named, wire.key_condition) {
+        (Some(named), _) => KeyCondition::Named(named),
+        (None, condition) => key_parts(condition.unwrap_or_default())?,
     };
     Ok(Operation::Query(Query {
         table,
-        index: None,
+        index: wire.index_name,
         condition,
-        filter: None,
-        projection: None,
-        select: None,
-        report: Report::default(),
+        filter,
+        projection,
+        select: parse::select(wire.select)?,
+        report: parse::report(wire.return_consumed_capacity, 0)?,
         forward: wire.scan_index_forward.unwrap_or(true),
         page: parse::page(wire.limit, wire.exclusive_start_key, wire.consistent_read)?,
     }))
 }
 
+/// A key condition in structured form.
+fn key_parts(wire: v1::KeyCondition) -> Result<KeyCondition, Failure> {
+    let convert = |error: convert::ConvertError| errors::validation(error.to_string());
+    let partition =
+        wire.partition.ok_or_else(|| errors::missing_parameter("keyCondition.partition"))?;
+    Ok(KeyCondition::Parts {
+        partition: convert::value(partition).map_err(convert)?,
+        sort: wire.sort.map(convert::sort_condition).transpose().map_err(convert)?,
+    })
+}
+
 fn scan(wire: v1::ScanRequest) -> Result<Operation, Failure> {
+    let (filter, projection) = (wire.filter_expression, wire.projection_expression);
+    let (names, values) = (wire.expression_attribute_names, wire.expression_attribute_values);
+    let any = filter.is_some() || projection.is_some();
+    let (filter, projection) = parse::expressions(&names, values, any, |all| {
+        let filter = filter.map(|text| parse_with(ExpressionKind::Filter, &text, all));
+        let projection = projection.map(|text| parse_projection(&text, all));
+        Ok((filter.transpose()?, projection.transpose()?))
+    })?;
     Ok(Operation::Scan(Scan {
-        index: None,
-        filter: None,
-        projection: None,
-        select: None,
-        segment: None,
-        report: Report::default(),
         table: parse::table_name(wire.table_name)?,
+        index: wire.index_name,
+        filter,
+        projection,
+        select: parse::select(wire.select)?,
+        segment: parse::segment(wire.segment, wire.total_segments)?,
         page: parse::page(wire.limit, wire.exclusive_start_key, wire.consistent_read)?,
+        report: parse::report(wire.return_consumed_capacity, 0)?,
     }))
 }
 
 /// The answer to a put.
 pub(super) fn written(answer: Answer) -> Option<v1::PutItemResponse> {
     let Answer::Written(written) = answer else { return None };
-    let Written { attributes: old, stamp, seq, .. } = written;
+    let Written { attributes: old, stamp, seq, consumed, collection } = written;
     Some(v1::PutItemResponse {
+        consumed_capacity: print::consumed(consumed),
+        item_collection_metrics: collection.map(print::collection),
         attributes: attributes(old),
         stamp: stamp.map(convert::stamp_to_wire),
         sequence: seq,
@@ -132,8 +174,26 @@ pub(super) fn written(answer: Answer) -> Option<v1::PutItemResponse> {
 
 /// The answer to a delete.
 pub(super) fn removed(answer: Answer) -> Option<v1::DeleteItemResponse> {
-    let v1::PutItemResponse { attributes, stamp, sequence } = written(answer)?;
-    Some(v1::DeleteItemResponse { attributes, stamp, sequence })
+    let written = written(answer)?;
+    Some(v1::DeleteItemResponse {
+        attributes: written.attributes,
+        stamp: written.stamp,
+        sequence: written.sequence,
+        consumed_capacity: written.consumed_capacity,
+        item_collection_metrics: written.item_collection_metrics,
+    })
+}
+
+/// The answer to an update.
+fn updated(answer: Answer) -> Option<v1::UpdateItemResponse> {
+    let written = written(answer)?;
+    Some(v1::UpdateItemResponse {
+        attributes: written.attributes,
+        stamp: written.stamp,
+        sequence: written.sequence,
+        consumed_capacity: written.consumed_capacity,
+        item_collection_metrics: written.item_collection_metrics,
+    })
 }
 
 fn attributes(item: Option<Item>) -> BTreeMap<String, v1::AttributeValue> {
@@ -142,7 +202,8 @@ fn attributes(item: Option<Item>) -> BTreeMap<String, v1::AttributeValue> {
 
 /// A page of a scan.
 fn page(answer: Answer) -> Option<v1::ScanResponse> {
-    let Answer::Page(Page { items, last, count, scanned, .. }) = answer else { return None };
+    let Answer::Page(page) = answer else { return None };
+    let Page { items, last, count, scanned, consumed } = page;
     let items = items
         .unwrap_or_default()
         .into_iter()
@@ -152,24 +213,30 @@ fn page(answer: Answer) -> Option<v1::ScanResponse> {
         items: items.collect(),
         last_evaluated_key: attributes(last),
         scanned_count: scanned,
+        consumed_capacity: print::consumed(consumed),
     })
 }
 
 /// A page of a query.
 pub(super) fn query_page(answer: Answer) -> Option<v1::QueryResponse> {
-    let v1::ScanResponse { items, last_evaluated_key, count, scanned_count } = page(answer)?;
-    Some(v1::QueryResponse { items, last_evaluated_key, count, scanned_count })
+    let page = page(answer)?;
+    Some(v1::QueryResponse {
+        items: page.items,
+        last_evaluated_key: page.last_evaluated_key,
+        count: page.count,
+        scanned_count: page.scanned_count,
+        consumed_capacity: page.consumed_capacity,
+    })
 }
 
 /// The answer to a get.
 pub(super) fn found(answer: Answer) -> Option<v1::GetItemResponse> {
-    let Answer::Got(Got { item, .. }) = answer else { return None };
-    Some(match item {
-        None => v1::GetItemResponse::default(),
-        Some((item, stamp)) => v1::GetItemResponse {
-            item: convert::item_to_wire(item),
-            stamp: stamp.map(convert::stamp_to_wire),
-        },
+    let Answer::Got(Got { item, consumed }) = answer else { return None };
+    let (item, stamp) = item.map(|(item, stamp)| (Some(item), stamp)).unwrap_or_default();
+    Some(v1::GetItemResponse {
+        item: attributes(item),
+        stamp: stamp.map(convert::stamp_to_wire),
+        consumed_capacity: print::consumed(consumed),
     })
 }
 
@@ -196,6 +263,43 @@ impl<R: Region> Items for Services<R> {
         request: Request<v1::GetItemRequest>,
     ) -> Result<Response<v1::GetItemResponse>, Status> {
         self.answer(request, get_item, found).await
+    }
+
+    async fn update_item(
+        &self,
+        request: Request<v1::UpdateItemRequest>,
+    ) -> Result<Response<v1::UpdateItemResponse>, Status> {
+        self.answer(request, update_item, updated).await
+    }
+
+    async fn batch_get_item(
+        &self,
+        request: Request<v1::BatchGetItemRequest>,
+    ) -> Result<Response<v1::BatchGetItemResponse>, Status> {
+        // What is not read comes back as it was asked for.
+        let asked = request.get_ref().request_items.clone();
+        self.answer(request, batches::batch_get, |answer| batches::got(answer, asked)).await
+    }
+
+    async fn batch_write_item(
+        &self,
+        request: Request<v1::BatchWriteItemRequest>,
+    ) -> Result<Response<v1::BatchWriteItemResponse>, Status> {
+        self.answer(request, batches::batch_write, batches::written).await
+    }
+
+    async fn execute_statement(
+        &self,
+        request: Request<v1::ExecuteStatementRequest>,
+    ) -> Result<Response<v1::ExecuteStatementResponse>, Status> {
+        self.answer(request, batches::execute, batches::executed).await
+    }
+
+    async fn batch_execute_statement(
+        &self,
+        request: Request<v1::BatchExecuteStatementRequest>,
+    ) -> Result<Response<v1::BatchExecuteStatementResponse>, Status> {
+        self.answer(request, batches::batch_execute, batches::batch_executed).await
     }
 
     async fn delete_item(

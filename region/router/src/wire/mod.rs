@@ -2,9 +2,11 @@
 //!
 //! Always true: a method does nothing but parse, pass the gate, execute, print.
 
+mod batches;
 mod items;
 mod operations;
 mod parse;
+mod print;
 mod session;
 mod streams;
 mod tables;
