@@ -563,6 +563,36 @@ fn sealed_logs_go_by_confirmation_age_and_size() {
     assert_eq!((trimmed.files, trimmed.dropped_wanted), (4, Some(50)));
 }
 
+/// A stream that is switched on, off and on again: what was written meanwhile is in none.
+#[test]
+fn a_log_begins_where_it_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut partition = Partition::create_with(dir.path(), 1, GROUP, settings()).unwrap();
+    let mut maker = Maker::new(false);
+    let mut index = 0;
+    let mut keep = |partition: &Partition, maker: &mut Maker, keep_log: bool| {
+        maker.config.keep_log = keep_log;
+        let writes = (0..3).map(|k| maker.put(&name(k), &[index as u8; 50])).collect::<Vec<_>>();
+        let batch = [vec![maker.configure()], writes].concat();
+        index += 1;
+        partition.apply(index, TERM, &batch).unwrap();
+    };
+    for (keep_log, oldest) in [(false, None), (true, Some(4)), (false, None), (true, Some(10))] {
+        keep(&partition, &mut maker, keep_log);
+        for _ in 0..2 {
+            if let Some(oldest) = oldest {
+                let changes = partition.read_changes(oldest, 1 << 20).unwrap();
+                assert_eq!(changes.oldest_seq, oldest);
+                let found: Vec<u64> = changes.records.iter().map(|(seq, _)| *seq).collect();
+                assert_eq!(found, [oldest, oldest + 1, oldest + 2]);
+            }
+            partition.checkpoint().unwrap();
+            drop(partition);
+            partition = Partition::open_with(dir.path(), 1, GROUP, settings()).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_view_stays_as_it_was() {
     let mut model = Model::new(true);

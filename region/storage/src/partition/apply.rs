@@ -200,7 +200,7 @@ impl Memory {
                     self.window.restart();
                 }
                 (state.seq, state.chain_hash) = (seq, hash);
-                self.window.set_keep_log(config.keep_log);
+                self.window.set_keep_log(config.keep_log, state.seq);
                 state.config = Some(config.clone());
                 outcome.config = Some(config.clone());
             }

@@ -22,7 +22,12 @@ impl Window {
         Self { sealed, keep_log, ..Self::default() }
     }
 
-    pub(crate) fn set_keep_log(&mut self, keep_log: bool) {
+    /// The log is wanted from now on, or no longer. What begins to be kept begins after `seq`: what stands
+    /// before it nobody asked for, and replicas hold different parts of it.
+    pub(crate) fn set_keep_log(&mut self, keep_log: bool, seq: u64) {
+        if keep_log && !self.keep_log {
+            *self = Self::new(seq, true);
+        }
         self.keep_log = keep_log;
     }
 
