@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use tombolo_item::table::{IndexName, IndexProjection, LocalIndex};
 use tombolo_item::{
     ChangeRecord, GroupId, HashSecret, Item, Key, KeyAttribute, KeyRange, KeySchema, KeyType,
     NodeId, RegionId, RowKey, TableId, Value,
@@ -758,7 +759,11 @@ fn spec() -> GroupSpec {
         regions: vec![RegionId(1), RegionId(2)],
         parent: None,
         keep_log: false,
-        indexes: Vec::new(),
+        indexes: vec![LocalIndex {
+            name: IndexName::new("by-v").expect("a legal name"),
+            sort: KeyAttribute { name: "v".into(), kind: KeyType::S },
+            projection: IndexProjection::All,
+        }],
     };
     GroupSpec { group: GROUP, config, voters: (1..=NODES).map(NodeId).collect() }
 }
