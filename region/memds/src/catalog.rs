@@ -28,6 +28,8 @@ use crate::wire::{Ask, Tell};
 
 /// More initial partitions than this are a mistake.
 pub const PARTITIONS_MAX: u32 = 4096;
+/// Local indexes of a table (quotas page, "Secondary indexes per table").
+const LOCAL_INDEXES_MAX: usize = 5;
 /// The range epoch of a partition that was never split.
 const FIRST_EPOCH: u32 = 1;
 /// How long the caller's own map is waited for.
@@ -279,6 +281,7 @@ impl Memds {
         if !(1..=PARTITIONS_MAX).contains(&spec.partitions) {
             return Err(invalid(format!("partitions must be from 1 to {PARTITIONS_MAX}")));
         }
+        check_indexes(&spec)?;
         let here = self.node().region;
         let mut regions = vec![here];
         for name in &spec.regions {
@@ -333,4 +336,34 @@ impl Memds {
             }
         }
     }
+}
+
+/// What the groups rely on; who asks has been told more, and in DynamoDB's words, before.
+fn check_indexes(spec: &TableSpec) -> Result<(), CatalogError> {
+    let invalid = |why: String| Err(CatalogError::Invalid(why));
+    let indexes = &spec.settings.local_indexes;
+    if indexes.is_empty() {
+        return Ok(());
+    }
+    if spec.schema.sort.is_none() {
+        return invalid(
+            "Table KeySchema does not have a range key, which is required when specifying a \
+             LocalSecondaryIndex"
+                .into(),
+        );
+    }
+    if indexes.len() > LOCAL_INDEXES_MAX {
+        return invalid(format!(
+            "Number of LocalSecondaryIndexes exceeds per-table limit of {LOCAL_INDEXES_MAX}"
+        ));
+    }
+    for (at, index) in indexes.iter().enumerate() {
+        if !(1..=KEY_NAME_BYTES).contains(&index.sort.name.len()) {
+            return invalid(format!("a key name must have 1 to {KEY_NAME_BYTES} bytes"));
+        }
+        if indexes[..at].iter().any(|other| other.name == index.name) {
+            return invalid(format!("Duplicate index name: {}", index.name));
+        }
+    }
+    Ok(())
 }

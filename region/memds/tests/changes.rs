@@ -4,10 +4,13 @@ mod cluster;
 
 use std::collections::BTreeMap;
 
-use cluster::{Cluster, Node, content, create, soon, spec, until, write};
-use tombolo_item::{RegionId, StreamView, TableId};
+use cluster::{Cluster, Node, content, create, key, soon, spec, until, write};
+use tombolo_group::{ConflictRow, Loser, WriteOp};
+use tombolo_item::table::{IndexName, IndexProjection, LocalIndex};
+use tombolo_item::{KeyAttribute, KeyRange, KeyType, RegionId, RowKey, StreamView, TableId};
 use tombolo_memds::{
-    BillingMode, CatalogError, Credential, MemdsError, Provisioned, TableChange, TableStatus,
+    BillingMode, CatalogError, Credential, MemdsError, Provisioned, TableChange, TableSettings,
+    TableSpec, TableStatus, Walk,
 };
 
 fn rejected<T: std::fmt::Debug>(result: Result<T, CatalogError>) -> String {
@@ -88,6 +91,83 @@ async fn a_table_changes_while_it_is_served() {
     last.memds.delete_table("music").await.unwrap();
     let gone = first.memds.update_table("music", open).await;
     assert!(matches!(gone, Err(CatalogError::NotFound(_) | CatalogError::InUse { .. })));
+    for node in nodes {
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_is_read_by_its_index_and_lists_its_lost_writes() {
+    let cluster = Cluster::new(&["here"], 1);
+    let nodes = cluster.ready().await;
+    let index = |name: &str| LocalIndex {
+        name: IndexName::new(name).unwrap(),
+        sort: KeyAttribute { name: "content".into(), kind: KeyType::S },
+        projection: IndexProjection::All,
+    };
+    let with = |indexes: Vec<LocalIndex>| {
+        let settings = TableSettings { local_indexes: indexes, ..Default::default() };
+        TableSpec { settings, ..spec("music", 3, &[]) }
+    };
+    let six = ["one", "two", "three", "four", "five", "six"].map(index).to_vec();
+    for bad in [with(vec![index("one"), index("one")]), with(six)] {
+        let refused = nodes[0].memds.create_table(bad).await;
+        assert!(matches!(refused, Err(CatalogError::Invalid(_))), "{refused:?}");
+    }
+    let table = create(&nodes[0], with(vec![index("by-content")])).await;
+    for n in 0..20 {
+        write(&nodes[n as usize % 3], &table, n, &format!("content {}", 99 - n)).await;
+    }
+    // All of the index, over all partitions, in both directions and in small pages.
+    for reverse in [false, true] {
+        let (mut found, mut range) = (Vec::new(), KeyRange::full());
+        loop {
+            let (index, limit, strong) = (Some(0), 3, true);
+            let walk = Walk { range: range.clone(), index, reverse, limit, max_bytes: 0, strong };
+            let page = nodes[1].routed.walk(&table, walk, soon()).await.unwrap();
+            found.extend(page.items.iter().map(|(key, _)| key.clone()));
+            match page.items.last() {
+                Some((last, _)) if page.more && reverse => range.end = Some(last.clone()),
+                Some((last, _)) if page.more => range.start = last.successor(),
+                _ => break,
+            }
+        }
+        assert_eq!(found.len(), 20);
+        let ordered = |pair: &[RowKey]| if reverse { pair[0] > pair[1] } else { pair[0] < pair[1] };
+        assert!(found.windows(2).all(ordered));
+    }
+
+    // A change of another region loses against what is here: it is in the list.
+    let old = tombolo_item::ChangeRecord {
+        table: table.id,
+        shard: tombolo_item::Shard { group: tombolo_item::GroupId(99), epoch: 1 },
+        seq: 1,
+        stamp: tombolo_item::Stamp { hlc: tombolo_item::Hlc(5), region: RegionId(2), seq: 1 },
+        replaced: None,
+        closed: tombolo_item::Hlc(5),
+        origin: RegionId(2),
+        cause: tombolo_item::Cause::User,
+        kind: tombolo_item::ChangeKind::Remove,
+        transaction: None,
+        key: key(7),
+        row_key: table.schema.row_key(&table.secret, &key(7)).unwrap(),
+        new: None,
+        old: None,
+        eval_term: 1,
+        prev_hash: 0,
+        merge_state: Default::default(),
+        ext: Default::default(),
+    };
+    let merge = WriteOp::Merge { change: old.encode() };
+    nodes[0].routed.write(&table, key(7), merge, soon()).await.unwrap();
+    let lost = nodes[2].routed.conflicts(&table, KeyRange::full(), 0, soon()).await.unwrap();
+    let rows: Vec<ConflictRow> =
+        lost.rows.iter().map(|(_, row)| ConflictRow::decode(row).unwrap()).collect();
+    assert_eq!(
+        (rows.len(), lost.rows[0].0.clone()),
+        (1, ConflictRow::key(&old.row_key, &old.stamp))
+    );
+    assert_eq!((rows[0].loser.stamp, rows[0].loser_is), (old.stamp, Loser::Remote));
     for node in nodes {
         node.stop().await;
     }
