@@ -42,7 +42,7 @@ pub(crate) enum Cmd {
         reply: Reply,
     },
     Create {
-        spec: GroupSpec,
+        spec: Box<GroupSpec>,
         partition: Partition,
         reply: oneshot::Sender<Result<(), HostError>>,
     },

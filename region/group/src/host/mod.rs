@@ -247,7 +247,7 @@ impl Host {
                 .map_err(|_| HostError::Stopped)?
                 .map_err(failed(format!("creating the replica of group {group}")))?;
             let (reply, done) = oneshot::channel();
-            host.0.inbox.push(Cmd::Create { spec, partition, reply });
+            host.0.inbox.push(Cmd::Create { spec: Box::new(spec), partition, reply });
             done.await.unwrap_or(Err(HostError::Stopped))
         }
     }

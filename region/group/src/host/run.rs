@@ -202,7 +202,7 @@ impl Loop {
         match cmd {
             Cmd::Frame { from, frame } => self.on_frame(now, from, frame),
             Cmd::Submit { group, submit, reply } => self.on_submit(group, submit, reply),
-            Cmd::Create { spec, partition, reply } => self.on_create(spec, partition, reply),
+            Cmd::Create { spec, partition, reply } => self.on_create(*spec, partition, reply),
             Cmd::Drop { group } => self.on_drop(group),
             Cmd::Rebuild { group, partition, reply } => self.on_rebuild(group, partition, reply),
             Cmd::Durable { batch, attempt, result } => {
