@@ -70,6 +70,11 @@ pub fn key(pk: &str) -> Item {
 impl Cluster {
     pub async fn start(setup: Setup) -> Self {
         let dir = tempfile::Builder::new().prefix("tombolo-test-").tempdir().expect("a folder");
+        Self::start_in(setup, dir).await
+    }
+
+    /// In a folder that may already hold the mount points of its nodes' disks.
+    pub async fn start_in(setup: Setup, dir: TempDir) -> Self {
         let mut options = DevOptions::new(program(), dir.path());
         options.regions = setup.regions.iter().map(|name| (*name).to_owned()).collect();
         options.nodes_per_zone = setup.nodes_per_zone;
