@@ -20,6 +20,8 @@ use tombolo_tests::{Cluster, Setup, eventually};
 const WITHOUT_SYNC: &str = "TOMBOLO_TEST_POWER_CUT_WITHOUT_SYNC";
 const WITHOUT_POWER_OFF: &str = "TOMBOLO_WITHOUT_POWER_OFF";
 const ZONES: [&str; 3] = ["a", "b", "c"];
+/// One cluster at a time: they are timed by their own patience.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     let output = Command::new(program)
@@ -130,6 +132,7 @@ async fn cut(cluster: &Cluster, disks: &[Disk], zones: &[usize], round: usize) -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_anywhere_loses_no_acknowledged_write() {
+    let _alone = ALONE.lock().await;
     let images = tempfile::tempdir().expect("a folder");
     let folder = tempfile::tempdir().expect("a folder");
     let Some(disks) = disks(images.path(), &folder.path().join("us-east")) else { return };
@@ -138,7 +141,7 @@ async fn a_power_cut_anywhere_loses_no_acknowledged_write() {
 
     let without_sync = std::env::var_os(WITHOUT_SYNC).is_some();
     let rounds: &[&[usize]] =
-        if without_sync { &[&[0, 1, 2]] } else { &[&[0], &[1, 2], &[0, 1, 2], &[0, 2], &[0, 1, 2]] };
+        if without_sync { &[&[0, 1, 2]] } else { &[&[0], &[1, 2], &[0, 1, 2], &[0, 1, 2]] };
     let mut ledger = Ledger::default();
     for (round, zones) in rounds.iter().enumerate() {
         ledger.0.extend(cut(&cluster, &disks, zones, round).await.0);
@@ -159,6 +162,7 @@ fn without_syncs_the_same_cut_is_noticed() {
         println!("NOT RUN ({WITHOUT_POWER_OFF}=1)");
         return;
     }
+    let _alone = ALONE.blocking_lock();
     let output = Command::new("eatmydata")
         .arg(std::env::current_exe().expect("a test knows its own path"))
         .args(["--exact", "a_power_cut_anywhere_loses_no_acknowledged_write", "--nocapture"])
@@ -169,5 +173,8 @@ fn without_syncs_the_same_cut_is_noticed() {
     let said = String::from_utf8_lossy(&said);
     assert!(!output.status.success(), "nothing was lost without a single sync:\n{said}");
     let noticed = ["lost: ", "still not: the region writes again"];
-    assert!(noticed.iter().any(|word| said.contains(word)), "it failed for another reason:\n{said}");
+    assert!(
+        noticed.iter().any(|word| said.contains(word)),
+        "it failed for another reason:\n{said}"
+    );
 }
