@@ -23,11 +23,14 @@ pub enum ConvertError {
     #[error("{0}")]
     Number(String),
     /// A set without elements.
-    #[error("One or more parameter values were invalid: An {0} set  may not be empty")]
+    #[error("One or more parameter values were invalid: {}", empty_set(.0))]
     EmptySet(&'static str),
     /// A set with the same element twice.
     #[error("One or more parameter values were invalid: Input collection {0} contains duplicates.")]
     Duplicates(String),
+    /// The same, of numbers: DynamoDB's text does not quote them.
+    #[error("Input collection contains duplicates")]
+    DuplicateNumbers,
     /// Null says false.
     #[error(
         "One or more parameter values were invalid: Null attribute value types must have the value of true"
@@ -76,6 +79,14 @@ fn shown<'a>(elements: impl Iterator<Item = &'a str>) -> String {
     text
 }
 
+/// DynamoDB's own spelling, which differs by type.
+fn empty_set(kind: &str) -> String {
+    match kind {
+        "binary" => "Binary sets should not be empty".to_owned(),
+        kind => format!("An {kind} set  may not be empty"),
+    }
+}
+
 /// A value from the wire.
 pub fn value(wire: v1::AttributeValue) -> Result<Value, ConvertError> {
     Ok(match wire.value.ok_or(ConvertError::Unset)? {
@@ -96,8 +107,11 @@ pub fn value(wire: v1::AttributeValue) -> Result<Value, ConvertError> {
             })?)
         }
         Wire::Ns(v1::NumberSet { values }) => {
-            Value::Ns(set("number", values.len(), values.iter().map(|text| number(text)), || {
-                shown(values.iter().map(String::as_str))
+            let numbers = values.iter().map(|text| number(text));
+            let set = set("number", values.len(), numbers, String::new);
+            Value::Ns(set.map_err(|error| match error {
+                ConvertError::Duplicates(_) => ConvertError::DuplicateNumbers,
+                other => other,
             })?)
         }
         Wire::Bs(v1::BinarySet { values }) => {
