@@ -118,7 +118,10 @@ pub fn unknown_enum(value: i32, parameter: &str, legal: &str) -> Failure {
 
 /// A parameter that must be there and is not.
 pub fn missing_parameter(parameter: &str) -> Failure {
-    constraint("null", parameter, "Member must not be null")
+    validation(format!(
+        "1 validation error detected: Value null at '{parameter}' failed to satisfy constraint: \
+         Member must not be null"
+    ))
 }
 
 /// A text that is too long.
@@ -191,7 +194,7 @@ pub fn start_key_outside_range() -> Failure {
 
 /// A put or a delete was asked for what only an update can give.
 pub fn return_values_illegal() -> Failure {
-    validation("Return values set to invalid value")
+    validation("ReturnValues can only be ALL_OLD or NONE")
 }
 
 /// An update of what the item is found by.
@@ -363,6 +366,14 @@ pub fn from_item(error: ItemError) -> Failure {
     validation(error.to_string())
 }
 
+/// What the key of a put in a batch breaks: DynamoDB looks at it as at the key of a delete.
+pub fn from_batched_key(error: ItemError) -> Failure {
+    match error {
+        ItemError::MissingKey(_) | ItemError::KeyType { .. } => from_item(ItemError::KeyShape),
+        other => from_item(other),
+    }
+}
+
 /// What a query's operands break.
 pub fn from_query_item(error: ItemError) -> Failure {
     match error {
@@ -414,6 +425,29 @@ pub fn client_token_refused() -> Failure {
 }
 
 // ---- tables -----------------------------------------------------------------------------------
+
+/// There is no such table, told to who reads or writes items: DynamoDB names it only to who manages
+/// tables.
+pub fn no_table_of_items() -> Failure {
+    let text = "Requested resource not found";
+    Failure::new(Code::NotFound, "ResourceNotFoundException", text, false)
+}
+
+/// There is no table that these tags could be of. The spelling is DynamoDB's.
+pub fn tagged_not_found(arn: &str) -> Failure {
+    Failure::new(
+        Code::NotFound,
+        "ResourceNotFoundException",
+        format!("Requested resource not found: ResourcArn: {arn} not found"),
+        false,
+    )
+}
+
+/// There is no such table whose backups could be described.
+pub fn table_of_backups_not_found(table: &str) -> Failure {
+    let text = format!("Table not found: {table}");
+    Failure::new(Code::NotFound, "TableNotFoundException", text, false)
+}
 
 /// There is no such table.
 pub fn table_not_found(table: &str) -> Failure {
@@ -823,7 +857,7 @@ pub fn condition_failed(item: Option<Item>) -> Failure {
 /// What the route to the partition said.
 pub fn from_route(error: RouteError, table: &str, writes: bool) -> Failure {
     match error {
-        RouteError::NoTable => table_not_found(table),
+        RouteError::NoTable => no_table_of_items(),
         RouteError::Timeout { applied: Uncertain::Unknown, last } if writes => {
             outcome_unknown(Code::DeadlineExceeded, table, &last)
         }

@@ -51,7 +51,7 @@ fn push<T>(tables: &mut Vec<(String, Vec<T>)>, table: &str, element: T) {
 fn key_of(table: &TableInfo, request: &BatchWriteRequest) -> Result<Key, Failure> {
     match request {
         BatchWriteRequest::Put(item) => {
-            let key = table.schema.key_of(item).map_err(errors::from_item)?;
+            let key = table.schema.key_of(item).map_err(errors::from_batched_key)?;
             item.validate().map_err(errors::from_item)?;
             check_index_keys(table, item)?;
             Ok(key)

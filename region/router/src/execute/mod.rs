@@ -115,7 +115,7 @@ impl<R: Region> Executor<R> {
                 Ok(Answer::Conflicts(page.await.map_err(from_operations)?))
             }
             Operation::VerifyTable(table) => {
-                let table = self.serving(&table).await?;
+                let table = self.managed(&table).await?;
                 let events = self.operations.verify(table);
                 Ok(Answer::Verification(events.map(|event| event.map_err(from_operations)).boxed()))
             }
@@ -139,13 +139,19 @@ impl<R: Region> Executor<R> {
         self.region.table(name).ok_or_else(|| errors::table_not_found(name))
     }
 
+    /// The table, if it serves, for who manages tables: one that is not there is named.
+    async fn managed(&self, name: &str) -> Result<Arc<TableInfo>, Failure> {
+        self.table(name)?;
+        self.serving(name).await
+    }
+
     /// The table, if it serves. A table is made known to all nodes of a region within milliseconds,
     /// but not to all at once: who was just told ACTIVE by one router is not refused by the next, whose
     /// map is a moment behind.
     async fn serving(&self, name: &str) -> Result<Arc<TableInfo>, Failure> {
         let deadline = Instant::now() + MAP_LAG;
         loop {
-            let table = self.table(name)?;
+            let table = self.table(name).map_err(|_| errors::no_table_of_items())?;
             match table.status {
                 TableStatus::Active => return Ok(table),
                 TableStatus::Creating if Instant::now() < deadline => {

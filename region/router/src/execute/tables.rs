@@ -144,7 +144,7 @@ impl<R: Region> Executor<R> {
             }
         }
         self.check_regions(&add_regions)?;
-        let info = self.serving(name).await?;
+        let info = self.managed(name).await?;
         self.check_index_updates(&update, &info)?;
         let change = TableChange {
             billing_mode: billing.map(billing_kept),
@@ -234,7 +234,7 @@ impl<R: Region> Executor<R> {
 
     /// Nothing can be restored to a point in time: the archive does not exist yet.
     pub(super) fn continuous_backups(&self, table: &str) -> Result<Answer, Failure> {
-        self.table(table)?;
+        self.table(table).map_err(|_| errors::table_of_backups_not_found(table))?;
         Ok(Answer::ContinuousBackups { point_in_time: false })
     }
 

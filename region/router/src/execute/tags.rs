@@ -5,8 +5,9 @@
 //! "Tagging restrictions in DynamoDB").
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use tombolo_memds::{TableChange, TimeToLive as Kept};
+use tombolo_memds::{TableChange, TableInfo, TimeToLive as Kept};
 
 use super::Executor;
 use crate::errors;
@@ -72,7 +73,7 @@ impl<R: Region> Executor<R> {
             return Err(errors::no_tags());
         }
         let tags = check(tags)?;
-        self.table(table)?;
+        self.tagged(table)?;
         let tagged = self.region.tag(table, tags).await;
         tagged.map_err(|error| errors::from_catalog(error, table, "tag"))?;
         Ok(Answer::Done)
@@ -86,7 +87,7 @@ impl<R: Region> Executor<R> {
         if unique.len() != keys.len() {
             return Err(errors::duplicate_tag(""));
         }
-        self.table(table)?;
+        self.tagged(table)?;
         let untagged = self.region.untag(table, keys).await;
         untagged.map_err(|error| errors::from_catalog(error, table, "untag"))?;
         Ok(Answer::Done)
@@ -94,10 +95,16 @@ impl<R: Region> Executor<R> {
 
     /// All of them stand on one page. Who was told of another one begins after the key it was given.
     pub(super) fn list_tags(&self, table: &str, after: Option<String>) -> Result<Answer, Failure> {
-        let info = self.table(table)?;
+        let info = self.tagged(table)?;
         let rest = info.settings.tags.iter().filter(|(key, _)| Some(*key) > after.as_ref());
         let tags = rest.map(|(key, value)| Tag { key: key.clone(), value: value.clone() });
         Ok(Answer::Tags { tags: tags.collect(), next_token: None })
+    }
+
+    /// The table that an ARN names.
+    fn tagged(&self, table: &str) -> Result<Arc<TableInfo>, Failure> {
+        let arn = || crate::arn::of_table(&self.region_name(), table);
+        self.table(table).map_err(|_| errors::tagged_not_found(&arn()))
     }
 
     pub(super) fn time_to_live(&self, table: &str) -> Result<Answer, Failure> {
@@ -120,7 +127,7 @@ impl<R: Region> Executor<R> {
             1..=ATTRIBUTE_BYTES => {}
             _ => return Err(errors::too_long_text(&of.attribute, parameter, ATTRIBUTE_BYTES)),
         }
-        self.serving(table).await?;
+        self.managed(table).await?;
         let ttl = Some(Kept { attribute: of.attribute.clone(), enabled: of.enabled });
         let changed = self.region.update(table, TableChange { ttl, ..TableChange::default() });
         changed.await.map_err(|error| errors::from_catalog(error, table, "update"))?;

@@ -77,7 +77,7 @@ async fn bad_puts() {
         (
             "no item",
             put(Attributes::new()),
-            "1 validation error detected: Value 'null' at 'item' failed to satisfy constraint: \
+            "1 validation error detected: Value null at 'item' failed to satisfy constraint: \
              Member must not be null",
         ),
         (
@@ -144,8 +144,7 @@ async fn bad_puts() {
                 "x",
                 wire(Wire::Ns(v1::NumberSet { values: vec!["1".into(), "1.0".into()] })),
             )),
-            "One or more parameter values were invalid: Input collection [1, 1.0] contains \
-             duplicates.",
+            "Input collection contains duplicates",
         ),
         (
             "no such return values",
@@ -219,7 +218,7 @@ async fn bad_keys() {
         (
             "no key",
             Attributes::new(),
-            "1 validation error detected: Value 'null' at 'key' failed to satisfy constraint: \
+            "1 validation error detected: Value null at 'key' failed to satisfy constraint: \
              Member must not be null",
         ),
         ("half a key", attributes([("pk", text("a"))]), shape),
@@ -239,7 +238,7 @@ async fn bad_keys() {
         assert_eq!(refused(raw.items.clone().delete_item(delete).await), expected, "{what}");
     }
     let get = v1::GetItemRequest { table_name: "nothing".into(), key: key(), ..Default::default() };
-    let expected = "Requested resource not found: Table: nothing not found".to_string();
+    let expected = "Requested resource not found".to_string();
     assert_eq!(refused(raw.items.clone().get_item(get).await), (Code::NotFound, expected));
     served.stop().await;
 }
@@ -283,7 +282,7 @@ async fn bad_queries() {
                 key_condition: Some(v1::KeyCondition { partition: None, sort: None }),
                 ..query("a")
             },
-            "1 validation error detected: Value 'null' at 'keyCondition.partition' failed to \
+            "1 validation error detected: Value null at 'keyCondition.partition' failed to \
              satisfy constraint: Member must not be null",
         ),
         (
@@ -359,7 +358,7 @@ async fn bad_tables() {
         (
             "no key",
             v1::CreateTableRequest { key_schema: vec![], ..sound() },
-            "1 validation error detected: Value 'null' at 'keySchema' failed to satisfy constraint: \
+            "1 validation error detected: Value null at 'keySchema' failed to satisfy constraint: \
              Member must not be null",
         ),
         (
