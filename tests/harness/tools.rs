@@ -58,6 +58,14 @@ pub fn run_python(script: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("scripts print text")
 }
 
+/// Runs a file of pytest tests of `tests/python`, with these variables set.
+pub fn run_pytest(file: &str, environment: &[(&str, &Path)]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(file);
+    let mut pytest = Command::new(python());
+    pytest.args(["-B", "-m", "pytest"]).arg(path).envs(environment.iter().copied());
+    run(&mut pytest, file);
+}
+
 /// A Prometheus server: from PATH, or unpacked from Debian's package without installing it.
 pub fn prometheus() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
