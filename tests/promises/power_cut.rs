@@ -9,6 +9,8 @@
 //! The same cut under `eatmydata`, which turns every sync into nothing, must lose: else this test would
 //! not notice a missing sync.
 
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -73,6 +73,9 @@ fn echoed(kept: &Kept, operation: v1::SessionOperation) -> v1::SessionAnswer {
     v1::SessionAnswer { number: operation.number, answer: Some(answer) }
 }
 
+/// What the echo answers to everything else.
+const PUTS_AND_GETS: &str = "the echo puts and gets";
+
 #[tonic::async_trait]
 impl v1::items_server::Items for Echo {
     type SessionStream = BoxStream<'static, std::result::Result<v1::SessionResponse, Status>>;
@@ -111,21 +114,56 @@ impl v1::items_server::Items for Echo {
         &self,
         _request: Request<v1::DeleteItemRequest>,
     ) -> std::result::Result<Response<v1::DeleteItemResponse>, Status> {
-        Err(Status::unimplemented("the echo puts and gets"))
+        Err(Status::unimplemented(PUTS_AND_GETS))
+    }
+
+    async fn update_item(
+        &self,
+        _request: Request<v1::UpdateItemRequest>,
+    ) -> std::result::Result<Response<v1::UpdateItemResponse>, Status> {
+        Err(Status::unimplemented(PUTS_AND_GETS))
     }
 
     async fn query(
         &self,
         _request: Request<v1::QueryRequest>,
     ) -> std::result::Result<Response<v1::QueryResponse>, Status> {
-        Err(Status::unimplemented("the echo puts and gets"))
+        Err(Status::unimplemented(PUTS_AND_GETS))
     }
 
     async fn scan(
         &self,
         _request: Request<v1::ScanRequest>,
     ) -> std::result::Result<Response<v1::ScanResponse>, Status> {
-        Err(Status::unimplemented("the echo puts and gets"))
+        Err(Status::unimplemented(PUTS_AND_GETS))
+    }
+
+    async fn batch_get_item(
+        &self,
+        _request: Request<v1::BatchGetItemRequest>,
+    ) -> std::result::Result<Response<v1::BatchGetItemResponse>, Status> {
+        Err(Status::unimplemented(PUTS_AND_GETS))
+    }
+
+    async fn batch_write_item(
+        &self,
+        _request: Request<v1::BatchWriteItemRequest>,
+    ) -> std::result::Result<Response<v1::BatchWriteItemResponse>, Status> {
+        Err(Status::unimplemented(PUTS_AND_GETS))
+    }
+
+    async fn execute_statement(
+        &self,
+        _request: Request<v1::ExecuteStatementRequest>,
+    ) -> std::result::Result<Response<v1::ExecuteStatementResponse>, Status> {
+        Err(Status::unimplemented(PUTS_AND_GETS))
+    }
+
+    async fn batch_execute_statement(
+        &self,
+        _request: Request<v1::BatchExecuteStatementRequest>,
+    ) -> std::result::Result<Response<v1::BatchExecuteStatementResponse>, Status> {
+        Err(Status::unimplemented(PUTS_AND_GETS))
     }
 }
 

@@ -13,13 +13,14 @@ use futures::stream::BoxStream;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tombolo_client::conflict::ConflictPage;
 use tombolo_client::report::{StatusReport, VerifyEvent};
 use tombolo_client::{Client, Expression, KeyQuery, ReadPage, TableDefinition, WriteOptions};
 use tombolo_client::{convert, v1};
 use tombolo_group::net::node_san;
 use tombolo_group::{Host, HostSettings, Net, NetSettings, NodeTls};
 use tombolo_item::{
-    ChangeKind, Item, KeyAttribute, KeySchema, KeyType, NodeId, RegionId, SortCondition,
+    ChangeKind, Item, KeyAttribute, KeySchema, KeyType, NodeId, RegionId, RowKey, SortCondition,
     StreamView, Value,
 };
 use tombolo_memds::{Memds, MemdsSettings, NodeInfo, RegionConfig, Routed, TableInfo};
@@ -36,6 +37,20 @@ struct Seen {
 impl Operations for Seen {
     fn status(&self) -> BoxFuture<'_, Result<StatusReport, OperationsError>> {
         async { Ok(base_status(&self.memds, &self.host, "test")) }.boxed()
+    }
+
+    fn drain(&self, _node: NodeId, _drained: bool) -> BoxFuture<'_, Result<(), OperationsError>> {
+        async { Err(OperationsError::Unavailable("nobody drains in this test".into())) }.boxed()
+    }
+
+    fn conflicts(
+        &self,
+        _table: Arc<TableInfo>,
+        _after: Option<RowKey>,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<ConflictPage, OperationsError>> {
+        let refusal = OperationsError::Unavailable("one region has no conflicts".into());
+        async { Err(refusal) }.boxed()
     }
 
     fn verify(

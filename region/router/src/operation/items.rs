@@ -384,11 +384,14 @@ pub struct StatementResult {
     pub consumed: Vec<Consumed>,
 }
 
+/// What one statement of a batch gave: an item, where it gives one.
+pub type StatementAnswer = Result<Option<Item>, Failure>;
+
 /// What a batch of PartiQL statements gave.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct BatchStatements {
     /// By statement, in order: its table, if it could be understood, and what it gave.
-    pub responses: Vec<(Option<String>, Result<Option<Item>, Failure>)>,
+    pub responses: Vec<(Option<String>, StatementAnswer)>,
     /// Capacity by table, if asked for.
     pub consumed: Vec<Consumed>,
 }

@@ -146,7 +146,7 @@ async fn many_tasks_put_read_and_remove_on_one_stream() {
             assert_eq!(read, Some((stored.clone(), written.stamp)));
             let all = KeyQuery::all(s(&pk));
             let page = session.query("music", all, ReadPage::default()).await.unwrap();
-            assert_eq!(page.items, [stored.clone()]);
+            assert_eq!(page.items, std::slice::from_ref(&stored));
             let options = WriteOptions { return_old: true, ..WriteOptions::default() };
             let gone = session.delete_item_with("music", key(&pk, 1), options).await.unwrap();
             assert_eq!(gone.old, Some(stored));

@@ -1,6 +1,5 @@
 //! The service `Operations`.
 
-use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tombolo_client::v1::operations_server::Operations;
@@ -56,7 +55,7 @@ impl<R: Region> Operations for Services<R> {
         request: Request<v1::ListConflictsRequest>,
     ) -> Result<Response<v1::ListConflictsResponse>, Status> {
         let parse = |wire: v1::ListConflictsRequest| {
-            let after = Bytes::from(wire.exclusive_start);
+            let after = wire.exclusive_start;
             if after.len() > PLACE_BYTES {
                 return Err(errors::validation("exclusive_start is no place in a conflict log"));
             }

@@ -73,7 +73,7 @@ pub(super) fn expressions<T>(
     any: bool,
     parse: impl FnOnce(&mut Substitutions<'_>) -> Result<T, ExpressionError>,
 ) -> Result<T, Failure> {
-    if !any && !(names.is_empty() && wire_values.is_empty()) {
+    if !(any || names.is_empty() && wire_values.is_empty()) {
         return Err(without_expression(names));
     }
     let values = values(wire_values)?;

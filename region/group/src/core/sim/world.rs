@@ -416,7 +416,7 @@ impl World {
         };
         let now_ms = self.now_ms;
         let slow = self.settings.slow_disks.iter();
-        let slow = slow.filter(|s| s.node == id && s.while_ms.contains(&now_ms)).next_back();
+        let slow = slow.rev().find(|s| s.node == id && s.while_ms.contains(&now_ms));
         let slow = slow.map(|slow| self.rng.random_range(slow.takes_ms.clone()));
         let node = &mut self.nodes[id as usize - 1];
         node.disk.queue.push_back(batch);
