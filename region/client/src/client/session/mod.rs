@@ -98,7 +98,11 @@ impl Session {
         };
         let (teller, told) = oneshot::channel();
         self.0.shared.push(Waiting { body, writes, deadline, teller, _place: Some(place) });
-        told.await.unwrap_or_else(|_| Err(window::unreachable("The session has ended.")))
+        // The runtime ended the session's task: whether it was sent is not known any more.
+        told.await.unwrap_or_else(|_| match writes {
+            true => Err(window::late(writes)),
+            false => Err(window::unreachable("The session has ended.")),
+        })
     }
 
     /// Stores an item.

@@ -2,7 +2,8 @@
 //! sent again.
 //!
 //! Always true: an operation gets its number when it is first sent and keeps it; frames are of
-//! bounded size; whoever waits is told exactly once. Nothing here sends, sleeps or reads a clock.
+//! bounded size; whoever waits is told exactly once; a write of which some attempt may have been carried
+//! out never ends as surely not. Nothing here sends, sleeps or reads a clock.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -50,6 +51,20 @@ struct Numbered {
     paused_until: Option<Instant>,
     /// The last refusal, in case there is no time for another attempt.
     refusal: Option<ClientError>,
+    /// An attempt is on the present stream, not answered.
+    under_way: bool,
+    /// An attempt was carried out or not, nobody knows: its stream was lost, or a router said so.
+    doubtful: bool,
+}
+
+impl Numbered {
+    /// What is told instead of `error`, which speaks of one attempt only.
+    fn ends_as(&self, error: ClientError) -> ClientError {
+        // The token is looked up before the condition: it failed after all attempts there were.
+        let open = self.waiting.writes && (self.under_way || self.doubtful);
+        let says_enough = error.is_condition_failed() || error.is_outcome_unknown();
+        if open && !says_enough { late(true) } else { error }
+    }
 }
 
 /// All of them.
@@ -94,6 +109,7 @@ impl Window {
         while count < FRAME_OPERATIONS && frame.len() < FRAME_BYTES {
             let Some(number) = self.next(clock_ms) else { break };
             let Some(numbered) = self.numbered(number) else { continue };
+            numbered.under_way = true;
             let left = numbered.waiting.deadline.saturating_duration_since(now).as_millis();
             let head = v1::SessionOperation {
                 number,
@@ -129,6 +145,8 @@ impl Window {
                 pause: FIRST_PAUSE,
                 paused_until: None,
                 refusal: None,
+                under_way: false,
+                doubtful: false,
             }));
             return Some(self.lowest + self.numbered.len() as u64 - 1);
         }
@@ -153,12 +171,15 @@ impl Window {
     /// An answer came. One that another attempt may better is waited for again.
     pub(super) fn answer(&mut self, answer: v1::SessionAnswer, now: Instant, told: &mut Told) {
         let v1::SessionAnswer { number, answer } = answer;
+        let Some(numbered) = self.numbered(number) else { return };
+        numbered.under_way = false;
         let outcome = match answer {
             None => Err(ClientError::incomprehensible("an answer of no kind")),
             Some(v1::session_answer::Answer::Error(error)) => {
                 let again = error.repeatable || error.retryable;
                 let after = Duration::from_millis(error.retry_after_ms.into());
                 let error = ClientError::from_session(error);
+                numbered.doubtful |= error.is_outcome_unknown();
                 if again && self.put_off(number, now, after, &error) {
                     return;
                 }
@@ -167,6 +188,7 @@ impl Window {
             Some(answer) => Ok(answer),
         };
         if let Some(numbered) = self.finish(number) {
+            let outcome = outcome.map_err(|error| numbered.ends_as(error));
             told.push((numbered.waiting.teller, outcome));
         }
     }
@@ -187,8 +209,10 @@ impl Window {
     /// The stream is gone: everything that was sent on it goes again, oldest first.
     pub(super) fn lost(&mut self) {
         self.again.clear();
-        for (number, numbered) in (self.lowest..).zip(&self.numbered) {
-            if numbered.as_ref().is_some_and(|numbered| numbered.paused_until.is_none()) {
+        for (number, numbered) in (self.lowest..).zip(&mut self.numbered) {
+            let Some(numbered) = numbered else { continue };
+            numbered.doubtful |= std::mem::take(&mut numbered.under_way);
+            if numbered.paused_until.is_none() {
                 self.again.push_back(number);
             }
         }
@@ -207,9 +231,11 @@ impl Window {
             }
         }
         for number in over {
-            if let Some(Numbered { waiting, refusal, .. }) = self.finish(number) {
-                let error = refusal.unwrap_or_else(|| late(waiting.writes));
-                told.push((waiting.teller, Err(error)));
+            if let Some(mut numbered) = self.finish(number) {
+                let refusal = numbered.refusal.take();
+                let error = refusal.unwrap_or_else(|| late(numbered.waiting.writes));
+                let error = numbered.ends_as(error);
+                told.push((numbered.waiting.teller, Err(error)));
             }
         }
         while self.fresh.front().is_some_and(|waiting| waiting.deadline <= now)
@@ -224,14 +250,16 @@ impl Window {
     pub(super) fn fail(&mut self, error: &ClientError, told: &mut Told) {
         self.lowest += self.numbered.len() as u64;
         self.again.clear();
-        let numbered = self.numbered.drain(..).flatten().map(|numbered| numbered.waiting);
-        let tell = |waiting: Waiting| (waiting.teller, Err(error.clone()));
-        told.extend(numbered.chain(self.fresh.drain(..)).map(tell));
+        for numbered in self.numbered.drain(..).flatten() {
+            let error = numbered.ends_as(error.clone());
+            told.push((numbered.waiting.teller, Err(error)));
+        }
+        told.extend(self.fresh.drain(..).map(|fresh| (fresh.teller, Err(error.clone()))));
     }
 }
 
 /// An operation that was sent, and whose answer did not come.
-fn late(writes: bool) -> ClientError {
+pub(super) fn late(writes: bool) -> ClientError {
     let reason = if writes { "OutcomeUnknown" } else { "RequestTimeout" };
     let message = "No answer came before the deadline".to_string();
     ClientError::local(Code::DeadlineExceeded, reason, message, !writes)
@@ -318,6 +346,56 @@ mod tests {
         window.answer(busy(1), end, &mut told);
         assert_eq!(told.pop().unwrap().1.unwrap_err().reason, "ThrottlingException");
         assert!(window.is_empty());
+    }
+
+    /// A refusal is of one attempt: of another one, lost or still under way, it says nothing.
+    #[test]
+    fn a_refusal_does_not_hide_an_attempt_that_may_have_been_carried_out() {
+        let (now, mut told) = (Instant::now(), Told::new());
+        let refused = |reason: &str| {
+            let reason = reason.to_string();
+            let error = v1::SessionError { reason, retryable: true, ..Default::default() };
+            v1::SessionAnswer { number: 1, answer: Some(v1::session_answer::Answer::Error(error)) }
+        };
+        let end = now + Duration::from_millis(100);
+        let reason = |told: &mut Told| told.pop().unwrap().1.unwrap_err().reason.clone();
+
+        // Turned away, sent again, not answered.
+        let mut window = Window::new();
+        let _waiting = push(&mut window, 100, now);
+        sent(&mut window, now, 1);
+        window.answer(refused("ThrottlingException"), now, &mut told);
+        assert!(window.tick(now + FIRST_PAUSE, "", &mut told));
+        sent(&mut window, now + FIRST_PAUSE, 2);
+        window.tick(end, "", &mut told);
+        assert_eq!(reason(&mut told), "OutcomeUnknown");
+
+        // Lost with its stream, then turned away; a failed condition is a verdict all the same.
+        for (said, told_as) in [
+            ("ThrottlingException", "OutcomeUnknown"),
+            ("ConditionalCheckFailedException", "ConditionalCheckFailedException"),
+        ] {
+            let mut window = Window::new();
+            let _waiting = push(&mut window, 100, now);
+            sent(&mut window, now, 1);
+            window.lost();
+            sent(&mut window, now, 2);
+            window.answer(refused(said), end, &mut told);
+            assert_eq!(reason(&mut told), told_as);
+        }
+
+        // No stream will carry it any more: who was never sent is told why, the other what is known.
+        let mut window = Window::new();
+        let _sent = push(&mut window, 100, now);
+        sent(&mut window, now, 1);
+        let _fresh = push(&mut window, 100, now);
+        window.lost();
+        let denied = ClientError::local(Code::PermissionDenied, "Denied", "no".into(), false);
+        window.fail(&denied, &mut told);
+        assert_eq!(
+            (reason(&mut told), reason(&mut told)),
+            ("Denied".into(), "OutcomeUnknown".into())
+        );
     }
 
     #[test]
