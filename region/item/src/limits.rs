@@ -31,6 +31,9 @@ pub const EXPRESSION_OPERATORS: usize = 300;
 pub const IN_OPERANDS: usize = 100;
 /// All substitution names and values of one expression together (quotas).
 pub const SUBSTITUTION_BYTES: usize = 2 * 1024 * 1024;
+/// What the placeholders of one request bring, each as often as it is used: every use is a copy. DynamoDB's
+/// own number is not published; this one holds what people write and keeps a request's memory bounded.
+pub const SUBSTITUTED_BYTES: usize = 2 * SUBSTITUTION_BYTES;
 /// Parentheses and NOTs within each other. DynamoDB's own number is not published; this one keeps the
 /// parser's recursion shallow and is far above what people write.
 pub const EXPRESSION_DEPTH: usize = 128;

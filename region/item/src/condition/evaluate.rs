@@ -5,8 +5,6 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
-
 use super::{Comparator, Condition, ExpressionError, Operand};
 use crate::number::Number;
 use crate::value::{Item, Value};
@@ -95,8 +93,33 @@ fn contains(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn contains_bytes(bytes: &Bytes, part: &Bytes) -> bool {
-    part.is_empty() || bytes.windows(part.len()).any(|window| window == part)
+/// Knuth, Morris and Pratt: one step a byte, whatever the bytes are. A leader evaluates this between all
+/// its other work, and comparing at each place would take as many steps as both lengths multiplied.
+fn contains_bytes(bytes: &[u8], part: &[u8]) -> bool {
+    if part.is_empty() || part.len() > bytes.len() {
+        return part.is_empty();
+    }
+    // For each beginning of `part`: how much of it matches its own end.
+    let mut overlaps = vec![0_u32; part.len()];
+    let mut matched = 0;
+    for at in 1..part.len() {
+        while matched > 0 && part[at] != part[matched] {
+            matched = overlaps[matched - 1] as usize;
+        }
+        matched += usize::from(part[at] == part[matched]);
+        overlaps[at] = matched as u32;
+    }
+    matched = 0;
+    for &byte in bytes {
+        while matched > 0 && byte != part[matched] {
+            matched = overlaps[matched - 1] as usize;
+        }
+        matched += usize::from(byte == part[matched]);
+        if matched == part.len() {
+            return true;
+        }
+    }
+    false
 }
 
 fn compare(a: &Value, comparator: Comparator, b: &Value) -> bool {
@@ -117,5 +140,32 @@ fn compare(a: &Value, comparator: Comparator, b: &Value) -> bool {
         Comparator::Gt => order == Ordering::Greater,
         Comparator::Ge => order != Ordering::Less,
         Comparator::Eq | Comparator::Ne => order == Ordering::Equal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::contains_bytes;
+
+    #[test]
+    fn the_worst_bytes_are_searched_to_their_end() {
+        // As large as an item can be. Compared at each place this takes seconds.
+        let (bytes, mut part) = (vec![0; 400 << 10], vec![0; 200 << 10]);
+        assert!(contains_bytes(&bytes, &part));
+        part.push(1);
+        assert!(!contains_bytes(&bytes, &part));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_stands_there(
+            bytes in proptest::collection::vec(0..2_u8, 0..24),
+            part in proptest::collection::vec(0..2_u8, 0..6),
+        ) {
+            let there = part.is_empty() || bytes.windows(part.len()).any(|window| window == part);
+            prop_assert_eq!(contains_bytes(&bytes, &part), there);
+        }
     }
 }

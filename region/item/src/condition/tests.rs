@@ -262,6 +262,14 @@ fn placeholders_are_checked_before_the_text() {
     assert!(parse("a = :v", &BTreeMap::new(), &sized(2 * 1024 * 1024 - 2)).is_ok());
     let over = parse("a = :v", &BTreeMap::new(), &sized(2 * 1024 * 1024 - 1));
     assert_eq!(over, Err(ExpressionError::SubstitutionsTooLarge));
+    // A value is copied as often as it is used: 4 KB of text could make gigabytes of one.
+    let terms = |n| vec!["a = :v"; n].join(" OR ");
+    assert!(parse(&terms(8), &BTreeMap::new(), &sized(400 * 1024)).is_ok());
+    let over = parse(&terms(100), &BTreeMap::new(), &sized(400 * 1024));
+    assert_eq!(over, Err(ExpressionError::SubstitutionsTooLarge));
+    let names = [("#n".to_owned(), "x".repeat(60 * 1024))].into();
+    let over = parse(&vec!["attribute_exists(#n)"; 100].join(" OR "), &names, &BTreeMap::new());
+    assert_eq!(over, Err(ExpressionError::SubstitutionsTooLarge));
 }
 
 #[test]

@@ -187,7 +187,7 @@ impl<'a, 's, 'v> Cursor<'a, 's, 'v> {
             return Err(self.syntax());
         }
         self.next();
-        if let Some(value) = self.substitutions.value(token.text) {
+        if let Some(value) = self.substitutions.value(token.text)? {
             return Ok(value.clone());
         }
         self.flaw(
@@ -246,7 +246,7 @@ impl<'a, 's, 'v> Cursor<'a, 's, 'v> {
         match token.kind {
             Kind::Name => {
                 self.next();
-                if let Some(name) = self.substitutions.name(token.text) {
+                if let Some(name) = self.substitutions.name(token.text)? {
                     return Ok(name.to_owned());
                 }
                 self.flaw(

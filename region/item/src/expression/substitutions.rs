@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ExpressionError;
-use crate::limits::SUBSTITUTION_BYTES;
+use crate::limits::{SUBSTITUTED_BYTES, SUBSTITUTION_BYTES};
 use crate::value::Value;
 
 /// Which of a request's names and values its expressions have used. A request with several
@@ -14,12 +14,15 @@ pub struct Substitutions<'a> {
     values: &'a BTreeMap<String, Value>,
     used_names: BTreeSet<&'a str>,
     used_values: BTreeSet<&'a str>,
+    /// Bytes of all uses so far.
+    used_bytes: usize,
 }
 
 impl<'a> Substitutions<'a> {
     /// Names are given as `#n`, values as `:v`.
     pub fn new(names: &'a BTreeMap<String, String>, values: &'a BTreeMap<String, Value>) -> Self {
-        Self { names, values, used_names: BTreeSet::new(), used_values: BTreeSet::new() }
+        let (used_names, used_values) = (BTreeSet::new(), BTreeSet::new());
+        Self { names, values, used_names, used_values, used_bytes: 0 }
     }
 
     /// Placeholders are `#` or `:` and letters, digits or `_`; values are legal; all together have a
@@ -45,16 +48,28 @@ impl<'a> Substitutions<'a> {
         Ok(())
     }
 
-    pub(super) fn name(&mut self, name: &str) -> Option<&'a str> {
-        let (key, value) = self.names.get_key_value(name)?;
+    /// The name behind a placeholder, if there is one, to be copied.
+    pub(super) fn name(&mut self, name: &str) -> Result<Option<&'a str>, ExpressionError> {
+        let Some((key, value)) = self.names.get_key_value(name) else { return Ok(None) };
         self.used_names.insert(key);
-        Some(value)
+        self.spend(value.len())?;
+        Ok(Some(value))
     }
 
-    pub(super) fn value(&mut self, name: &str) -> Option<&'a Value> {
-        let (key, value) = self.values.get_key_value(name)?;
+    /// The value behind a placeholder, if there is one, to be copied.
+    pub(super) fn value(&mut self, name: &str) -> Result<Option<&'a Value>, ExpressionError> {
+        let Some((key, value)) = self.values.get_key_value(name) else { return Ok(None) };
         self.used_values.insert(key);
-        Some(value)
+        self.spend(value.size())?;
+        Ok(Some(value))
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), ExpressionError> {
+        self.used_bytes = self.used_bytes.saturating_add(bytes);
+        match self.used_bytes > SUBSTITUTED_BYTES {
+            true => Err(ExpressionError::SubstitutionsTooLarge),
+            false => Ok(()),
+        }
     }
 
     /// Every name and value must have been used.
