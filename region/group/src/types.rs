@@ -82,7 +82,8 @@ pub struct RawRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum WriteOutcome {
     /// Applied. `old` and `new` only if asked for and there was (is) an item; of an update perhaps only a
-    /// part of it ([`ReturnImages`]). A retry that finds the write done says so without them.
+    /// part of it ([`ReturnImages`]). A retry that finds the write done says so without `old`, and with `new`
+    /// only while the item still is what the write made of it.
     Written { old: Option<Bytes>, new: Option<Bytes> },
     /// The condition was false; `item` only if asked for and there is one.
     ConditionFailed { item: Option<Bytes> },

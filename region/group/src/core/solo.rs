@@ -21,7 +21,9 @@ use super::{
 };
 use crate::error::GroupError;
 use crate::host::{GroupSpec, first_records};
-use crate::types::{RawRow, Token, WriteOp, WriteOutcome, WriteRequest, WriteResponse};
+use crate::types::{
+    RawRow, ReturnImages, Token, WriteOp, WriteOutcome, WriteRequest, WriteResponse,
+};
 
 const GROUP: GroupId = GroupId(16);
 const OURS: RegionId = RegionId(1);
@@ -314,6 +316,47 @@ fn a_token_is_answered_from_flight_and_from_the_log() {
     let later = solo.send(once).unwrap();
     assert_eq!((later.stamp, later.seq), (stamps[0], 0));
     assert_eq!(solo.core.machine().history.len(), 1, "applied once");
+}
+
+/// The answer of the first attempt was lost: the second one gives what UpdateItem promises, as long as it
+/// can be had, and nothing made up when it cannot.
+#[test]
+fn a_retried_update_shows_what_it_made_until_something_else_is_written() {
+    let mut solo = Solo::new(&[OURS], None);
+    let token = |number| Token {
+        session: Uuid::from_u128(1),
+        number,
+        lowest_unfinished: 1,
+        issued_ms: 1_000_000,
+    };
+    let values = BTreeMap::from([(":one".to_owned(), Value::N("1".parse().unwrap()))]);
+    let names = BTreeMap::new();
+    let add = |returns| {
+        let mut substitutions = condition::Substitutions::new(&names, &values);
+        let update = tombolo_item::update::parse_update("ADD n :one", &mut substitutions).unwrap();
+        WriteOp::Update { update, condition: None, returns, return_on_failure: false }
+    };
+    let counted = |n: &str, whole: bool| {
+        let n = ("n".to_owned(), Value::N(n.parse().unwrap()));
+        let k = ("k".to_owned(), Value::S("a".into()));
+        Some(Item([n].into_iter().chain(whole.then_some(k)).collect()).encode())
+    };
+    for (number, returns, old, new) in [
+        (1, ReturnImages::AllNew, None, counted("1", true)),
+        (2, ReturnImages::UpdatedNew, None, counted("2", false)),
+        (3, ReturnImages::AllOld, counted("2", true), None),
+    ] {
+        let once = request("a", add(returns), Some(token(number)));
+        let first = solo.send(once.clone()).unwrap();
+        assert_eq!(first.outcome, WriteOutcome::Written { old, new: new.clone() }, "{returns:?}");
+        let again = solo.send(once).unwrap();
+        assert_eq!(again.outcome, WriteOutcome::Written { old: None, new }, "{returns:?}");
+        assert_eq!((again.stamp, again.seq), (first.stamp, 0));
+    }
+    let early = request("a", add(ReturnImages::AllNew), Some(token(1)));
+    let gone = solo.send(early).unwrap();
+    assert_eq!(gone.outcome, WriteOutcome::Written { old: None, new: None });
+    assert_eq!(solo.core.machine().history.len(), 3, "each counted once");
 }
 
 #[test]

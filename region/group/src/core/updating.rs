@@ -3,16 +3,17 @@
 //! Always true: an update never changes the key; what it makes is as legal as what a put may bring. An
 //! update of an item that is not there makes one of the key's attributes, unless it only takes away.
 
+use bytes::Bytes;
 use tombolo_item::update::Update;
-use tombolo_item::{Condition, Item, ItemError, KeySchema};
+use tombolo_item::{Condition, Item, ItemError, KeySchema, Stamp};
 use tombolo_storage::GroupConfig;
 
 use super::Machine;
 use super::evaluate::{Bench, Verdict};
 use super::indexing;
-use super::writes::{Images, Written};
+use super::writes::{Images, Written, corrupt};
 use crate::error::GroupError;
-use crate::types::{ReturnImages, Token, WriteRequest};
+use crate::types::{ReturnImages, Token, WriteOp, WriteRequest};
 
 /// What an update asks beside the change.
 pub(super) struct Asked {
@@ -48,6 +49,25 @@ impl<M: Machine> Bench<'_, M> {
         let images = images(update, asked.returns, before.as_ref(), after.as_ref());
         let written = Written { before, encoded: after.as_ref().map(Item::encode), after, images };
         self.replace(config, request, found, written, token)
+    }
+
+    /// The new image for a retry that finds its update done, as long as the row is what the update made of
+    /// it. Old images are gone.
+    pub(super) fn shown_again(
+        &self,
+        request: &WriteRequest,
+        stamp: Option<Stamp>,
+    ) -> Result<Option<Bytes>, GroupError> {
+        use ReturnImages::{AllNew, UpdatedNew};
+        let WriteOp::Update { update, returns: returns @ (AllNew | UpdatedNew), .. } = &request.op
+        else {
+            return Ok(None);
+        };
+        let (_, current) = self.row(&request.row_key)?;
+        let made = current.filter(|row| !row.tombstone && Some(row.stamp) == stamp);
+        let Some(made) = made else { return Ok(None) };
+        let after = Item::decode(&made.item).map_err(|e| corrupt(request, e.to_string()))?;
+        Ok(images(update, *returns, None, Some(&after)).new)
     }
 }
 

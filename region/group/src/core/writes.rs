@@ -54,7 +54,7 @@ impl<M: Machine> Bench<'_, M> {
             }
         }
         if let Some(token) = &request.token
-            && let Some(known) = self.known(token)?
+            && let Some(known) = self.known(token, &request)?
         {
             return Ok(known);
         }
@@ -92,7 +92,7 @@ impl<M: Machine> Bench<'_, M> {
     }
 
     /// Whether the token was seen before, and what was answered.
-    fn known(&self, token: &Token) -> Result<Option<Verdict>, GroupError> {
+    fn known(&self, token: &Token, request: &WriteRequest) -> Result<Option<Verdict>, GroupError> {
         let name = (token.session, token.number);
         let (after, kept) =
             if let Some((_, kept)) = self.draft.tokens.iter().find(|(known, _)| *known == name) {
@@ -106,9 +106,10 @@ impl<M: Machine> Bench<'_, M> {
                     TokenAnswer::Unknown => return Err(GroupError::Expired),
                 }
             };
+        let new = self.shown_again(request, kept.stamp)?;
         let outcome = match kept.outcome {
-            outcome::WRITTEN => WriteOutcome::Written { old: None, new: None },
-            outcome::UNCHANGED => WriteOutcome::Unchanged { old: None, new: None },
+            outcome::WRITTEN => WriteOutcome::Written { old: None, new },
+            outcome::UNCHANGED => WriteOutcome::Unchanged { old: None, new },
             outcome::MERGED_WON => WriteOutcome::Merged { won: true },
             outcome::MERGED_LOST => WriteOutcome::Merged { won: false },
             other => {

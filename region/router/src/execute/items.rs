@@ -149,7 +149,10 @@ impl<R: Region> Executor<R> {
             return Ok(Written { attributes: old.or(new), ..written });
         };
         let before = old.clone().unwrap_or(attributes);
-        let after = match old.is_some() || update.creates() {
+        // Without a number of its own it is a retry that found its update done: without the old image
+        // there is nothing to work the new one out of.
+        let made = update.creates() && response.seq > 0;
+        let after = match old.is_some() || made {
             true => update.apply(&before).ok(),
             false => None,
         };

@@ -1,10 +1,23 @@
 //! Put, get, delete, query and scan through the port.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use tombolo_client::{Client, Expression, KeyQuery, ReadPage, TableDefinition, WriteOptions};
+use tombolo_group::Token;
 use tombolo_item::{Item, KeyAttribute, KeySchema, KeyType, SortCondition, StreamView, Value};
 use tombolo_memds::{RouteError, Uncertain};
+use uuid::Uuid;
 
-use super::Served;
+use super::fake::Fake;
+use super::{Content, Served};
+use crate::authorize::{Principal, authorize};
+use crate::door::RequestContext;
+use crate::execute::Executor;
+use crate::operation::{
+    Answer, CapacityDetail, CreateTable, IndexDefinition, KeyRole, Operation, ProjectionDefinition,
+    ProjectionKind, Report, ReturnValues, UpdateItem,
+};
 
 pub(super) fn schema() -> KeySchema {
     KeySchema {
@@ -253,4 +266,73 @@ async fn what_was_surely_not_done_is_tried_again_and_nothing_else() {
     served.region.refuse(unknown());
     client.get_item("music", key("a", 1), true).await.unwrap();
     served.stop().await;
+}
+
+/// A retry that finds its update done has no images. With local indexes the router works out the new one
+/// from the old one: not from nothing.
+#[tokio::test]
+async fn a_retried_update_of_an_indexed_table_makes_nothing_up() {
+    let executor = Executor::new(Fake::default(), Arc::new(Content));
+    let run = async |token, operation| {
+        let context = RequestContext {
+            id: Uuid::nil(),
+            principal: Principal::Loopback,
+            deadline: Instant::now() + Duration::from_secs(5),
+            most_item_bytes: 0,
+            token,
+        };
+        let operation = authorize(&context.principal, operation).expect("everybody may");
+        executor.execute(&context, operation).await.expect("it is carried out")
+    };
+    let key = |name: &str, role| (name.to_string(), role);
+    let index = IndexDefinition {
+        name: "by-n".into(),
+        key_schema: vec![key("pk", KeyRole::Hash), key("n", KeyRole::Range)],
+        projection: Some(ProjectionDefinition {
+            kind: Some(ProjectionKind::KeysOnly),
+            non_key_attributes: None,
+        }),
+        throughput: None,
+        on_demand: None,
+    };
+    let create = CreateTable {
+        table: "music".into(),
+        attributes: [("pk", KeyType::S), ("sk", KeyType::N), ("n", KeyType::N)]
+            .map(|(name, kind)| (name.to_string(), kind))
+            .into(),
+        key_schema: vec![key("pk", KeyRole::Hash), key("sk", KeyRole::Range)],
+        local_indexes: Some(vec![index]),
+        billing: Some(crate::operation::BillingMode::PayPerRequest),
+        ..CreateTable::default()
+    };
+    run(None, Operation::CreateTable(Box::new(create))).await;
+    let values = [(":one".to_string(), n(1))].into();
+    let names = Default::default();
+    let mut substitutions = tombolo_item::condition::Substitutions::new(&names, &values);
+    let update =
+        tombolo_item::update::parse_update("ADD n :one", &mut substitutions).expect("an update");
+    let add = || {
+        Operation::UpdateItem(UpdateItem {
+            table: "music".into(),
+            key: super::items::key("a", 1),
+            update: update.clone(),
+            condition: None,
+            returns: ReturnValues::AllNew,
+            return_on_failure: false,
+            report: Report { capacity: CapacityDetail::Total, collections: false },
+        })
+    };
+    let shown = async |token| match run(token, add()).await {
+        Answer::Written(written) => written.attributes,
+        _ => panic!("not a write's answer"),
+    };
+    let counted = |count| Some(item([("pk", s("a")), ("sk", n(1)), ("n", n(count))]));
+    let token = |number| {
+        let issued_ms = super::fake::NOW_MS;
+        Some(Token { session: Uuid::max(), number, lowest_unfinished: 1, issued_ms })
+    };
+    assert_eq!(shown(token(1)).await, counted(1));
+    assert_eq!(shown(token(2)).await, counted(2));
+    assert_eq!(shown(token(2)).await, None);
+    assert_eq!(shown(token(3)).await, counted(3), "each counted once");
 }
