@@ -1,8 +1,9 @@
 //! One request and its response: what HTTP carries, before and after an operation.
 //!
 //! Always true: every response has `x-amzn-RequestId`, which is the id in our log, and `x-amz-crc32` of
-//! its body as sent; a body is read only as far as its limit and the limit of all bodies together;
-//! checks come in the service's order: method and content type, JSON, target, signature, types,
+//! its body as sent; a body is read only as far as its limit and the limit of all bodies together; who
+//! names no access key of ours has few places and little room; without signatures no web page of another
+//! machine is answered; checks come in the service's order: method and content type, JSON, target, signature, types,
 //! constraints, the operation's own.
 
 use std::io::{Read, Write};
@@ -58,6 +59,8 @@ struct Shared<R> {
     credentials: Arc<dyn Credentials>,
     settings: Arc<DynamoDbSettings>,
     slots: Arc<Semaphore>,
+    /// The places of those who name no access key of ours.
+    strangers: Arc<Semaphore>,
     /// Bytes of bodies that may still be read.
     budget: Arc<Semaphore>,
 }
@@ -85,7 +88,9 @@ impl<R: Region> Exchange<R> {
         let slots = Arc::new(Semaphore::new(settings.max_in_flight.max(1)));
         let most = settings.max_buffered_bytes.min(Semaphore::MAX_PERMITS);
         let budget = Arc::new(Semaphore::new(most));
-        Self { shared: Arc::new(Shared { executor, credentials, settings, slots, budget }) }
+        let strangers = Arc::new(Semaphore::new(settings.max_strangers.max(1)));
+        let shared = Shared { executor, credentials, settings, slots, strangers, budget };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Answers one request of a connection.
@@ -98,7 +103,7 @@ impl<R: Region> Exchange<R> {
         if let Ok(value) = HeaderValue::from_str(&request_id(id)) {
             headers.insert("x-amzn-requestid", value);
         }
-        if parts.headers.contains_key(ORIGIN) {
+        if self.shared.answers_origin(&parts.headers) {
             headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
         }
         reply
@@ -106,11 +111,7 @@ impl<R: Region> Exchange<R> {
 
     async fn reply(&self, parts: &Parts, body: Incoming, id: Uuid, marker: &Marker) -> Reply {
         let shared = &self.shared;
-        let Ok(_slot) = Arc::clone(&shared.slots).try_acquire_owned() else {
-            let fault = Fault::throttled("Rate of requests exceeds the allowed throughput.");
-            return closing(refused(&fault, parts));
-        };
-        if parts.method == Method::OPTIONS && parts.headers.contains_key(ORIGIN) {
+        if parts.method == Method::OPTIONS && shared.answers_origin(&parts.headers) {
             marker.spoke();
             return other_origins(&parts.headers);
         }
@@ -119,22 +120,26 @@ impl<R: Region> Exchange<R> {
             let text = format!("healthy: dynamodb.{}.amazonaws.com ", shared.settings.region);
             return with_body(StatusCode::OK, None, text.into(), parts);
         }
-        let (body, _room) = match shared.read(body).await {
-            Ok(read) => read,
-            Err(Unread::TooLarge) => return closing(bare(StatusCode::PAYLOAD_TOO_LARGE)),
-            Err(Unread::TooSlow) => return closing(bare(StatusCode::REQUEST_TIMEOUT)),
-            Err(Unread::NoRoom) => {
-                let fault = Fault::throttled("Rate of requests exceeds the allowed throughput.");
-                return closing(refused(&fault, parts));
-            }
-            Err(Unread::Broken) => return closing(bare(StatusCode::BAD_REQUEST)),
+        let stranger = shared.stranger(parts);
+        let (slots, most) = match stranger {
+            None => (&shared.slots, shared.settings.max_body_bytes),
+            Some(_) => (&shared.strangers, shared.settings.max_stranger_body_bytes),
+        };
+        let Ok(_slot) = Arc::clone(slots).try_acquire_owned() else {
+            let fault = Fault::throttled("Rate of requests exceeds the allowed throughput.");
+            return closing(refused(&fault, parts));
+        };
+        let (body, _room) = match (shared.read(body, most).await, &stranger) {
+            (Ok(read), _) => read,
+            (Err(Unread::TooLarge), Some(fault)) => return closing(refused(fault, parts)),
+            (Err(unread), _) => return closing(shared.unread(unread, parts)),
         };
         marker.spoke();
         let spoken = content_type(&parts.headers).is_some_and(|kind| JSON_TYPES.contains(&kind));
         if parts.method != Method::POST || (!body.is_empty() && !spoken) {
             return with_body(StatusCode::NOT_FOUND, None, NO_OPERATION.into(), parts);
         }
-        match Box::pin(shared.carry_out(parts, &body, id)).await {
+        match Box::pin(shared.carry_out(parts, &body, most, id)).await {
             Ok(answer) => with_body(StatusCode::OK, Some(json_type(parts)), answer.into(), parts),
             Err(fault) => refused(&fault, parts),
         }
@@ -142,9 +147,48 @@ impl<R: Region> Exchange<R> {
 }
 
 impl<R: Region> Shared<R> {
+    /// What a request is told that names no access key of ours, whatever its body is.
+    fn stranger(&self, parts: &Parts) -> Option<Fault> {
+        if !self.settings.check_signatures {
+            return None;
+        }
+        match sigv4::access_key(&parts.uri, &parts.headers) {
+            None => Some(Fault::missing_token()),
+            Some(key) => self.credentials.secret(&key).is_none().then(Fault::unrecognized_client),
+        }
+    }
+
+    /// Whether the page of a browser that asks may see the answer. What is signed shows who asks; without
+    /// signatures any page that a user of this machine opens could do everything.
+    fn answers_origin(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else { return false };
+        let origin = origin.to_str().ok().and_then(|text| text.parse::<http::Uri>().ok());
+        let loopback = || {
+            let host = origin.as_ref().and_then(http::Uri::host).unwrap_or_default();
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        self.settings.check_signatures || loopback()
+    }
+
+    fn unread(&self, unread: Unread, parts: &Parts) -> Reply {
+        match unread {
+            Unread::TooLarge => bare(StatusCode::PAYLOAD_TOO_LARGE),
+            Unread::TooSlow => bare(StatusCode::REQUEST_TIMEOUT),
+            Unread::NoRoom => {
+                let fault = Fault::throttled("Rate of requests exceeds the allowed throughput.");
+                refused(&fault, parts)
+            }
+            Unread::Broken => bare(StatusCode::BAD_REQUEST),
+        }
+    }
+
     /// The whole body, and the room that it takes.
-    async fn read(&self, body: Incoming) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), Unread> {
-        let most = self.settings.max_body_bytes;
+    async fn read(
+        &self,
+        body: Incoming,
+        most: usize,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Unread> {
         if body.size_hint().lower() > most as u64 {
             return Err(Unread::TooLarge);
         }
@@ -159,8 +203,8 @@ impl<R: Region> Shared<R> {
         &self,
         mut body: Incoming,
         most: usize,
-    ) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), Unread> {
-        let mut room = Vec::new();
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Unread> {
+        let mut room: Option<OwnedSemaphorePermit> = None;
         let (mut first, mut all) = (Bytes::new(), BytesMut::new());
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
@@ -169,7 +213,12 @@ impl<R: Region> Shared<R> {
             }
             let bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
             let permit = Arc::clone(&self.budget).try_acquire_many_owned(bytes);
-            room.push(permit.map_err(|_| Unread::NoRoom)?);
+            let permit = permit.map_err(|_| Unread::NoRoom)?;
+            // One for all frames, however small they are.
+            match &mut room {
+                None => room = Some(permit),
+                Some(room) => room.merge(permit),
+            }
             // Nearly every body comes in one piece.
             match (first.is_empty(), all.is_empty()) {
                 (true, true) => first = data,
@@ -186,8 +235,14 @@ impl<R: Region> Shared<R> {
     }
 
     /// From the body of a request to the body of its response.
-    async fn carry_out(&self, parts: &Parts, sent: &Bytes, id: Uuid) -> Result<Vec<u8>, Fault> {
-        let (body, _room) = self.decoded(&parts.headers, sent)?;
+    async fn carry_out(
+        &self,
+        parts: &Parts,
+        sent: &Bytes,
+        most: usize,
+        id: Uuid,
+    ) -> Result<Vec<u8>, Fault> {
+        let (body, _room) = self.decoded(&parts.headers, sent, most)?;
         let json = match body.is_empty() {
             true => None,
             false => Some(json::parse(&body).map_err(|json::Malformed| Fault::no_json())?),
@@ -221,12 +276,12 @@ impl<R: Region> Shared<R> {
         &self,
         headers: &HeaderMap,
         sent: &Bytes,
+        most: usize,
     ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Fault> {
         let encoding = headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
         if !encoding.is_some_and(|encoding| encoding.eq_ignore_ascii_case(b"gzip")) {
             return Ok((sent.clone(), None));
         }
-        let most = self.settings.max_body_bytes;
         let mut body = Vec::new();
         let mut decoder = GzDecoder::new(&sent[..]).take(most as u64 + 1);
         decoder.read_to_end(&mut body).map_err(|_| Fault::no_json())?;

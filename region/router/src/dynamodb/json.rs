@@ -135,11 +135,12 @@ impl<'a> Reader<'a> {
     }
 
     fn object(&mut self) -> Result<Json<'a>, Malformed> {
-        let mut members = Vec::new();
         self.space();
         if self.take(b'}') {
-            return Ok(Json::Object(members));
+            return Ok(Json::Object(Vec::new()));
         }
+        // Nearly every object is an attribute value with one member: it takes room for one.
+        let mut members = Vec::with_capacity(1);
         loop {
             self.space();
             if self.peek() != Some(b'"') {

@@ -25,6 +25,9 @@ pub struct DynamoDbSettings {
     pub check_signatures: bool,
     /// Requests under way at once; the next one is turned away with ThrottlingException.
     pub max_in_flight: usize,
+    /// Beside those, requests under way at once that name no valid access key: who has a key is not kept
+    /// out by who has none, however many they are and however slowly they speak.
+    pub max_strangers: usize,
     /// Connections at once; the next one is closed at once.
     pub max_connections: usize,
     /// Connections at once that have not sent one whole request yet; for the next one, the oldest of
@@ -34,6 +37,8 @@ pub struct DynamoDbSettings {
     pub max_streams_per_connection: u32,
     /// Largest body, in bytes, as sent and after decompression.
     pub max_body_bytes: usize,
+    /// Largest body of a request that names no valid access key: it is refused whatever stands in it.
+    pub max_stranger_body_bytes: usize,
     /// Bytes of all bodies under way together.
     pub max_buffered_bytes: usize,
     /// How long a request's headers may take, and how long a connection may say nothing.
@@ -53,10 +58,12 @@ impl DynamoDbSettings {
             region: region.into(),
             check_signatures: true,
             max_in_flight: 4096,
+            max_strangers: 256,
             max_connections: 8192,
             max_silent_connections: 1024,
             max_streams_per_connection: 256,
             max_body_bytes: 16 << 20,
+            max_stranger_body_bytes: 64 << 10,
             max_buffered_bytes: 256 << 20,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(30),

@@ -108,6 +108,17 @@ pub(crate) fn verify(
     Ok(access_key.into())
 }
 
+/// The access key that a request names, before anything is checked.
+pub(crate) fn access_key(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let key = |credential: &str| credential.split_once('/').map(|(key, _)| key.to_owned());
+    if let Some(text) = header(headers, "authorization") {
+        let mut parts = text.split([',', ' ']);
+        return parts.find_map(|part| part.strip_prefix("Credential=").and_then(key));
+    }
+    let query = decoded_query(uri.query().unwrap_or_default());
+    query.iter().find(|(name, _)| name == "X-Amz-Credential").and_then(|(_, value)| key(value))
+}
+
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
@@ -425,6 +436,8 @@ mod tests {
             for location in [SignatureLocation::Headers, SignatureLocation::QueryParams] {
                 let request = signed(location, uri, NOW);
                 assert_eq!(check(&request, NOW), Ok("AKID".into()), "{uri}");
+                let named = access_key(request.uri(), request.headers());
+                assert_eq!(named.as_deref(), Some("AKID"), "{uri}");
             }
         }
     }

@@ -65,6 +65,32 @@ impl Port {
         Reply::of(reply).await
     }
 
+    /// A request for the tables' names, signed.
+    fn signed(&self, key: &str, secret: &str) -> http::Request<Bytes> {
+        let mut request = operation_request("ListTables", "{}");
+        let uri = format!("http://{}/", self.address);
+        request.headers_mut().insert("host", self.address.to_string().parse().unwrap());
+        let identity = Keys::new(key, secret, None, None, "test").into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region("us-east-1")
+            .name("dynamodb")
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .unwrap()
+            .into();
+        let (instructions, _) = {
+            let headers = request.headers().iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap()));
+            let body = SignableBody::Bytes(b"{}");
+            sign(SignableRequest::new("POST", &uri, headers, body).unwrap(), &params)
+                .unwrap()
+                .into_parts()
+        };
+        instructions.apply_to_request_http1x(&mut request);
+        request
+    }
+
     /// A request for an operation, not signed.
     async fn ask(&self, operation: &str, body: &str) -> Reply {
         self.send(operation_request(operation, body)).await
@@ -183,35 +209,11 @@ async fn what_is_no_request_of_the_protocol_is_answered_as_the_service_answers_i
 #[tokio::test]
 async fn only_signed_requests_are_carried_out() {
     let port = Port::start(|_| ());
-    let signed = |key: &str, secret: &str| {
-        let mut request = operation_request("ListTables", "{}");
-        let uri = format!("http://{}/", port.address);
-        request.headers_mut().insert("host", port.address.to_string().parse().unwrap());
-        let identity = Keys::new(key, secret, None, None, "test").into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region("us-east-1")
-            .name("dynamodb")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .unwrap()
-            .into();
-        let (instructions, _) = {
-            let headers = request.headers().iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap()));
-            let body = SignableBody::Bytes(b"{}");
-            sign(SignableRequest::new("POST", &uri, headers, body).unwrap(), &params)
-                .unwrap()
-                .into_parts()
-        };
-        instructions.apply_to_request_http1x(&mut request);
-        request
-    };
-    let good = port.send(signed("AKID", "secret")).await;
+    let good = port.send(port.signed("AKID", "secret")).await;
     assert_eq!((good.status, good.text()), (200, r#"{"TableNames":[]}"#.into()));
-    let wrong = port.send(signed("AKID", "other")).await;
+    let wrong = port.send(port.signed("AKID", "other")).await;
     assert_eq!(wrong.fault().1, "InvalidSignatureException");
-    let unknown = port.send(signed("NOBODY", "secret")).await;
+    let unknown = port.send(port.signed("NOBODY", "secret")).await;
     assert_eq!(
         unknown.fault(),
         (
@@ -298,6 +300,83 @@ async fn who_says_nothing_or_little_is_cut_off_and_others_get_in() {
         assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 408"), "{rest}");
     }
     port.stop().await;
+}
+
+/// A request of somebody without a key, which never ends.
+async fn lingering(port: &Port) -> TcpStream {
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn who_has_no_key_keeps_nobody_out_who_has_one() {
+    let port = Port::start(|settings| {
+        settings.max_in_flight = 1;
+        settings.max_strangers = 1;
+        settings.max_stranger_body_bytes = 1 << 10;
+    });
+    let mut strangers = Vec::new();
+    // Until one of them has the place: the next one is turned away.
+    while strangers.is_empty()
+        || port.ask("ListTables", "{}").await.fault().1 != "ThrottlingException"
+    {
+        strangers.push(lingering(&port).await);
+    }
+    let good = port.send(port.signed("AKID", "secret")).await;
+    assert_eq!((good.status, good.text()), (200, r#"{"TableNames":[]}"#.into()));
+    port.stop().await;
+}
+
+#[tokio::test]
+async fn who_has_no_key_is_told_so_before_a_large_body_is_read() {
+    let port = Port::start(|settings| settings.max_stranger_body_bytes = 1 << 10);
+    for (authorization, told) in [
+        ("", "MissingAuthenticationTokenException"),
+        ("AWS4-HMAC-SHA256 Credential=NOBODY/a/b/c/d", "UnrecognizedClientException"),
+    ] {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\ncontent-length: 9999\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(told), "{answer}");
+    }
+    port.stop().await;
+}
+
+#[tokio::test]
+async fn without_signatures_only_pages_of_this_machine_are_answered() {
+    let (open, signed) = (Port::unsigned(), Port::start(|_| ()));
+    for (origin, local) in [
+        ("http://localhost:3000", true),
+        ("https://127.0.0.1", true),
+        ("http://[::1]:8080", true),
+        ("https://evil.example", false),
+        ("http://localhost.evil.example", false),
+        ("null", false),
+    ] {
+        let allowed = async |port: &Port, method: &str| {
+            let request = http::Request::builder()
+                .method(method)
+                .uri("/")
+                .header("host", "localhost")
+                .header("origin", origin)
+                .header("access-control-request-method", "POST");
+            let reply = port.send(request.body(Bytes::new()).unwrap()).await;
+            reply.headers.contains_key("access-control-allow-origin")
+                && (method != "OPTIONS" || reply.status == 200)
+        };
+        for method in ["OPTIONS", "POST"] {
+            assert_eq!(allowed(&open, method).await, local, "{method} {origin}");
+            assert!(allowed(&signed, method).await, "{method} {origin}");
+        }
+    }
+    open.stop().await;
+    signed.stop().await;
 }
 
 #[tokio::test]
