@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .boxed(".tombolo.v1.SessionOperation.operation.get_item")
         .boxed(".tombolo.v1.SessionOperation.operation.delete_item")
         .boxed(".tombolo.v1.SessionOperation.operation.query")
+        .boxed(".tombolo.v1.SessionOperation.operation.update_item")
         // Refuses an undecodable body as the caller's mistake.
         .codec_path("crate::codec::StrictCodec")
         .build_client(true)

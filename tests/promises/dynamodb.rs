@@ -83,7 +83,9 @@ fn no_file_of_tests_is_forgotten() {
     let mut found: Vec<String> = std::fs::read_dir(folder)
         .expect("the folder of tests")
         .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok()?.strip_suffix(".py").map(str::to_owned))
+        .filter_map(|entry| {
+            entry.file_name().into_string().ok()?.strip_suffix(".py").map(str::to_owned)
+        })
         .filter(|name| !HELPERS.contains(&name.as_str()))
         .collect();
     found.sort();

@@ -253,6 +253,7 @@ where
         let inner = match kind {
             Kind::PutItem
             | Kind::GetItem
+            | Kind::UpdateItem
             | Kind::DeleteItem
             | Kind::Query
             | Kind::Scan

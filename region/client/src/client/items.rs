@@ -235,6 +235,35 @@ pub(super) fn delete_message(
     }
 }
 
+pub(super) fn update_message(
+    table: &str,
+    key: Item,
+    update: Expression,
+    options: UpdateOptions,
+) -> v1::UpdateItemRequest {
+    let Expression { text, mut names, mut values } = update;
+    let condition = options.condition.map(|condition| {
+        names.extend(condition.names);
+        values.extend(condition.values);
+        condition.text
+    });
+    let on_failure = match options.return_on_failure {
+        true => v1::ReturnValuesOnConditionCheckFailure::AllOld,
+        false => v1::ReturnValuesOnConditionCheckFailure::Unspecified,
+    };
+    v1::UpdateItemRequest {
+        table_name: table.into(),
+        key: convert::item_to_wire(key),
+        update_expression: (!text.is_empty()).then_some(text),
+        condition_expression: condition,
+        expression_attribute_names: names,
+        expression_attribute_values: convert::attributes_to_wire(values),
+        return_values: options.returns.into(),
+        return_values_on_condition_check_failure: on_failure.into(),
+        ..Default::default()
+    }
+}
+
 pub(super) fn query_message(table: &str, query: KeyQuery, from: ReadPage) -> v1::QueryRequest {
     let condition = v1::KeyCondition {
         partition: Some(convert::value_to_wire(query.partition)),
@@ -312,27 +341,7 @@ impl Client {
         update: Expression,
         options: UpdateOptions,
     ) -> Result<Written, ClientError> {
-        let Expression { text, mut names, mut values } = update;
-        let condition = options.condition.map(|condition| {
-            names.extend(condition.names);
-            values.extend(condition.values);
-            condition.text
-        });
-        let on_failure = match options.return_on_failure {
-            true => v1::ReturnValuesOnConditionCheckFailure::AllOld,
-            false => v1::ReturnValuesOnConditionCheckFailure::Unspecified,
-        };
-        let message = v1::UpdateItemRequest {
-            table_name: table.into(),
-            key: convert::item_to_wire(key),
-            update_expression: (!text.is_empty()).then_some(text),
-            condition_expression: condition,
-            expression_attribute_names: names,
-            expression_attribute_values: convert::attributes_to_wire(values),
-            return_values: options.returns.into(),
-            return_values_on_condition_check_failure: on_failure.into(),
-            ..Default::default()
-        };
+        let message = update_message(table, key, update, options);
         let answer: v1::UpdateItemResponse =
             self.call(true, "/tombolo.v1.Items/UpdateItem", message).await?;
         written(answer.attributes, answer.stamp, answer.sequence)

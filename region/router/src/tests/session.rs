@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tombolo_client::v1::session_answer::Answer;
 use tombolo_client::v1::session_operation::Operation;
 use tombolo_client::{
-    Client, ClientError, Expression, KeyQuery, ReadPage, Session, SessionOptions, WriteOptions,
-    convert, v1,
+    Client, ClientError, Expression, KeyQuery, ReadPage, Session, SessionOptions, UpdateOptions,
+    WriteOptions, convert, v1,
 };
 use tombolo_item::Value;
 use tonic::{Code, Status, Streaming};
@@ -241,6 +241,47 @@ async fn what_a_lost_stream_left_open_is_sent_again_and_applied_once() {
         let read = session.get_item("music", key("a", sk), true).await.unwrap().unwrap();
         assert_eq!(read.0["v"], n(3));
     }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn an_update_whose_answer_was_lost_counts_once() {
+    let served = Served::plain();
+    with_table(&served).await;
+    let cable = Cable::to(&served).await;
+    let session = cable.session().await;
+    let add = || Expression::new("ADD v :one").value(":one", n(1));
+    for round in 1..=3 {
+        served.region.mute(true);
+        let mut tasks = JoinSet::new();
+        for _ in 0..50 {
+            let session = session.clone();
+            tasks.spawn(async move { session.update_item("music", key("a", 1), add()).await });
+        }
+        until("all took place", || served.region.writes() == 50 * round).await;
+        served.region.mute(false);
+        cable.cut().await;
+        while let Some(done) = tasks.join_next().await {
+            assert!(done.unwrap().unwrap().stamp.is_some());
+        }
+    }
+    let read = session.get_item("music", key("a", 1), true).await.unwrap().unwrap();
+    assert_eq!(read.0["v"], n(150));
+
+    // What an update asks besides is asked of a session too.
+    let shown = UpdateOptions {
+        condition: Some(Expression::new("v = :v").value(":v", n(150))),
+        returns: v1::ReturnValues::UpdatedNew,
+        return_on_failure: true,
+    };
+    let new = session.update_item_with("music", key("a", 1), add(), shown.clone()).await.unwrap();
+    assert_eq!(new.old, Some(item([("v", n(151))])));
+    let error = session.update_item_with("music", key("a", 1), add(), shown).await.unwrap_err();
+    assert!(error.is_condition_failed());
+    assert_eq!(error.item.as_ref().unwrap().0["v"], n(151));
+    let wrong = Expression::new("SET sk = :one").value(":one", n(1));
+    let error = session.update_item("music", key("a", 1), wrong).await.unwrap_err();
+    assert_eq!((error.code, error.reason.as_str()), (Code::InvalidArgument, "ValidationException"));
     served.stop().await;
 }
 

@@ -57,7 +57,7 @@ pub(super) fn get_item(wire: v1::GetItemRequest) -> Result<Operation, Failure> {
     }))
 }
 
-fn update_item(wire: v1::UpdateItemRequest) -> Result<Operation, Failure> {
+pub(super) fn update_item(wire: v1::UpdateItemRequest) -> Result<Operation, Failure> {
     let (update, condition) = (wire.update_expression, wire.condition_expression);
     let (names, values) = (wire.expression_attribute_names, wire.expression_attribute_values);
     let any = update.is_some() || condition.is_some();
@@ -185,7 +185,7 @@ pub(super) fn removed(answer: Answer) -> Option<v1::DeleteItemResponse> {
 }
 
 /// The answer to an update.
-fn updated(answer: Answer) -> Option<v1::UpdateItemResponse> {
+pub(super) fn updated(answer: Answer) -> Option<v1::UpdateItemResponse> {
     let written = written(answer)?;
     Some(v1::UpdateItemResponse {
         attributes: written.attributes,

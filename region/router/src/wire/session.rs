@@ -191,6 +191,7 @@ impl<R: Region> Session<R> {
         let (kind, brings) = match &asked {
             Asked::PutItem(_) => (Kind::PutItem, 0),
             Asked::GetItem(_) => (Kind::GetItem, ITEM_WEIGHT),
+            Asked::UpdateItem(_) => (Kind::UpdateItem, 0),
             Asked::DeleteItem(_) => (Kind::DeleteItem, 0),
             Asked::Query(_) => (Kind::Query, PAGE_WEIGHT),
         };
@@ -202,6 +203,7 @@ impl<R: Region> Session<R> {
         let parsed = match asked {
             Asked::PutItem(put) => items::put_item(*put),
             Asked::GetItem(get) => items::get_item(*get),
+            Asked::UpdateItem(update) => items::update_item(*update),
             Asked::DeleteItem(delete) => items::delete_item(*delete),
             Asked::Query(query) => items::query(*query),
         };
@@ -342,6 +344,7 @@ fn print(kind: Kind, answer: Answer) -> Option<Wire> {
     match kind {
         Kind::PutItem => items::written(answer).map(Wire::PutItem),
         Kind::GetItem => items::found(answer).map(Wire::GetItem),
+        Kind::UpdateItem => items::updated(answer).map(Wire::UpdateItem),
         Kind::DeleteItem => items::removed(answer).map(Wire::DeleteItem),
         Kind::Query => items::query_page(answer).map(Wire::Query),
         _ => None,

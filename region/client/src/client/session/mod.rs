@@ -15,7 +15,7 @@ use prost::Message;
 use tokio::sync::{Semaphore, oneshot};
 use tombolo_item::{Item, Stamp};
 
-use super::items::{KeyQuery, Page, ReadPage, WriteOptions, Written};
+use super::items::{Expression, KeyQuery, Page, ReadPage, UpdateOptions, WriteOptions, Written};
 use super::{Client, items};
 use crate::error::ClientError;
 use crate::v1;
@@ -144,6 +144,34 @@ impl Session {
         let get = items::get_message(table, key, consistent);
         match self.call(false, Operation::GetItem(Box::new(get))).await? {
             Answer::GetItem(get) => items::found(get),
+            _ => Err(strange()),
+        }
+    }
+
+    /// Changes the item with this key (its key attributes), or makes it; once, also where that counts,
+    /// as with `ADD`.
+    pub async fn update_item(
+        &self,
+        table: &str,
+        key: Item,
+        update: Expression,
+    ) -> Result<Written, ClientError> {
+        self.update_item_with(table, key, update, UpdateOptions::default()).await
+    }
+
+    /// Changes an item, with a condition or an answer that says more. Both expressions share names and
+    /// values. An update that was answered only after its stream was lost says what it has become
+    /// ([`Written::stamp`]) but shows no images.
+    pub async fn update_item_with(
+        &self,
+        table: &str,
+        key: Item,
+        update: Expression,
+        options: UpdateOptions,
+    ) -> Result<Written, ClientError> {
+        let update = items::update_message(table, key, update, options);
+        match self.call(true, Operation::UpdateItem(Box::new(update))).await? {
+            Answer::UpdateItem(new) => items::written(new.attributes, new.stamp, new.sequence),
             _ => Err(strange()),
         }
     }
