@@ -14,30 +14,14 @@ use tombolo_item::{
     TableId, Value, chain_hash,
 };
 
-/// The server's binary, in the order the README gives.
+/// The server that development clusters run; fetched where there is none.
 pub(crate) fn nats_server_binary() -> PathBuf {
-    let named = std::env::var_os("TOMBOLO_NATS_SERVER").map(PathBuf::from);
-    let on_path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .map(|folder| folder.join("nats-server"))
-        .find(|path| path.is_file());
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .map(|cache| cache.join("tombolo/nats-server/2.15.1/nats-server"))
-        .filter(|path| path.is_file());
-    let recent = on_path.filter(|path| {
-        let version = Command::new(path).arg("--version").output().expect("nats-server runs");
-        let text = String::from_utf8_lossy(&version.stdout).into_owned();
-        let number = text.rsplit('v').next().unwrap_or_default().trim().to_owned();
-        let parts: Vec<u32> = number.split('.').filter_map(|part| part.parse().ok()).collect();
-        parts >= vec![2, 12, 7]
-    });
-    named.or(recent).or(cache).unwrap_or_else(|| {
-        panic!(
-            "these tests need a nats-server, 2.12.7 or newer: set TOMBOLO_NATS_SERVER to one, put \
-             one on the PATH, or run `tombolo dev` once, which puts one into the cache folder"
-        )
-    })
+    let search = tombolo::nats::find::Search {
+        named: std::env::var_os("TOMBOLO_NATS_SERVER").map(PathBuf::from),
+        ..Default::default()
+    };
+    tombolo::nats::find::find_or_install(&search, &|line| eprintln!("{line}"))
+        .unwrap_or_else(|error| panic!("these tests need a nats-server: {error}"))
 }
 
 /// One nats-server with JetStream, credentials and a monitor; killed when dropped.

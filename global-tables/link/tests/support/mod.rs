@@ -360,23 +360,12 @@ impl Drop for Nats {
     }
 }
 
+/// The server that development clusters run; fetched where there is none.
 fn binary() -> PathBuf {
-    if let Some(named) = std::env::var_os("TOMBOLO_NATS_SERVER") {
-        return named.into();
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
-        .map(|cache| cache.join("tombolo/nats-server/2.15.1/nats-server"))
-        .filter(|path| path.is_file());
-    cache
-        .or_else(|| {
-            std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-                .map(|folder| folder.join("nats-server"))
-                .find(|path| path.is_file())
-        })
-        .expect(
-            "this test needs a nats-server, 2.12.7 or newer: set TOMBOLO_NATS_SERVER, or run \
-             `tombolo dev` once, which puts one into the cache folder",
-        )
+    let search = tombolo::nats::find::Search {
+        named: std::env::var_os("TOMBOLO_NATS_SERVER").map(PathBuf::from),
+        ..Default::default()
+    };
+    tombolo::nats::find::find_or_install(&search, &|line| eprintln!("{line}"))
+        .unwrap_or_else(|error| panic!("these tests need a nats-server: {error}"))
 }
