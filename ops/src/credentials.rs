@@ -26,13 +26,21 @@ pub(crate) struct NodeCredentials {
 impl NodeCredentials {
     /// Reads the files that the configuration names.
     pub(crate) fn read(config: &NodeConfig, memds: Memds) -> Result<NodeCredentials> {
-        let keys = match &config.dynamodb_keys {
-            None => HashMap::new(),
-            Some(path) => parse(&readable("dynamodb_keys", path)?)
-                .context(|| format!("dynamodb_keys = {}", path.display()))?,
-        };
-        Ok(NodeCredentials { keys, region_key: region_key(config)?, memds })
+        Ok(NodeCredentials { keys: file_keys(config)?, region_key: region_key(config)?, memds })
     }
+}
+
+/// Whether the files can be read: asked before what runs with the old ones is stopped.
+pub(crate) fn check_files(config: &NodeConfig) -> Result {
+    file_keys(config)?;
+    region_key(config).map(|_| ())
+}
+
+/// The keys of the file, if the configuration names one.
+fn file_keys(config: &NodeConfig) -> Result<HashMap<String, String>> {
+    let Some(path) = &config.dynamodb_keys else { return Ok(HashMap::new()) };
+    parse(&readable("dynamodb_keys", path)?)
+        .context(|| format!("dynamodb_keys = {}", path.display()))
 }
 
 /// The region key, if the configuration names one.
@@ -213,6 +221,26 @@ mod tests {
             let refused = parse(bad).expect_err(bad);
             assert!(!refused.message.contains("s3cret"), "{}", refused.message);
         }
+    }
+
+    #[test]
+    fn files_that_cannot_be_used_are_noticed_before_they_are() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).expect("written");
+            Some(path)
+        };
+        let of = |dynamodb_keys, region_key| {
+            let config = NodeConfig { dynamodb_keys, region_key, ..NodeConfig::default() };
+            check_files(&config).map_err(|refused| refused.message)
+        };
+        let (keys, key) = (file("keys", r#"{"a":"x"}"#), file("key", &new_region_key()));
+        assert!(of(None, None).is_ok() && of(keys.clone(), key.clone()).is_ok());
+        let torn = of(file("torn", r#"{"a":"#), key).expect_err("half a file");
+        assert!(torn.contains("dynamodb_keys"), "{torn}");
+        let none = of(keys, Some(dir.path().join("none"))).expect_err("no file");
+        assert!(none.contains("region_key"), "{none}");
     }
 
     #[test]

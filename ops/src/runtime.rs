@@ -225,8 +225,13 @@ impl NodeRuntime {
                 "SIGHUP: the node port keeps the old certificates"
             ),
         }
-        if let Err(error) = router_settings(&self.config) {
-            tracing::error!(reason = error.message, "SIGHUP: the old certificates stay");
+        // Everything is read once before anything is stopped: a file with a mistake in it must not end the
+        // node.
+        let read = router_settings(&self.config)
+            .and_then(|_| dynamodb_settings(&self.config))
+            .and_then(|_| credentials::check_files(&self.config));
+        if let Err(error) = read {
+            tracing::error!(reason = error.message, "SIGHUP: the old certificates and keys stay");
             return;
         }
         if self.config.grpc_tls_cert.is_none() && self.config.dynamodb_keys.is_none() {
