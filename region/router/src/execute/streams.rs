@@ -1,6 +1,7 @@
 //! Change streams: which there are, what they consist of, and places in them.
 
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use tombolo_group::Descriptor;
 use tombolo_item::{ChangeRecord, Shard};
 use tombolo_memds::TableInfo;
@@ -16,6 +17,8 @@ use crate::operation::{
 use crate::region::Region;
 use crate::subjects;
 
+/// Shards whose copies are asked at a time.
+const SHARDS_AT_ONCE: usize = 128;
 /// Past every record there can be: asked for, a log tells nothing but what it holds.
 const BEYOND: u64 = u64::MAX >> 1;
 
@@ -72,16 +75,14 @@ impl<R: Region> Executor<R> {
             after.is_none_or(|after| (shard.group, shard.epoch) > (after.group, after.epoch))
                 && children_of.is_none_or(|of| parent() == Some(of))
         });
-        let mut shards = Vec::new();
-        let mut last = None;
-        for descriptor in rest.by_ref() {
-            shards.push(self.described_shard(&descriptor).await);
-            if limit.is_some_and(|limit| shards.len() >= limit) {
-                last = Some(shard_of(&descriptor));
-                break;
-            }
-        }
-        let last = last.filter(|_| rest.next().is_some());
+        let most = limit.map_or(usize::MAX, |limit| limit.max(1));
+        let page: Vec<_> = rest.by_ref().take(most).collect();
+        let last = page.last().map(|last| shard_of(last)).filter(|_| rest.next().is_some());
+        // Together: a node that is down lets each of them wait.
+        let shards = page
+            .into_iter()
+            .map(|descriptor| async move { self.described_shard(&descriptor).await });
+        let shards = stream::iter(shards).buffered(SHARDS_AT_ONCE).collect().await;
         let label = info.stream_label().unwrap_or_default();
         Ok(Answer::Stream(Box::new(StreamDescription {
             stream_name: subjects::stream(&region, info.id),
