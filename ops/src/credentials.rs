@@ -1,9 +1,11 @@
-//! Keys that this node's DynamoDB port knows.
+//! Keys that this node's ports for clients know: DynamoDB's signatures and gRPC's tokens are made with them.
 //!
 //! Always true: a key of the file `dynamodb_keys` is valid as long as it stands there; one of the region's
-//! metadata until it is revoked, if this node has the region key that its secret was sealed under.
+//! metadata until it is revoked, if this node has the region key that its secret was sealed under. A sealed
+//! secret is opened once, not for every request.
 
 use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use tombolo_memds::{Credential, Memds};
@@ -20,13 +22,19 @@ const LONGEST: usize = 128;
 pub(crate) struct NodeCredentials {
     keys: HashMap<String, String>,
     region_key: Option<RegionKey>,
+    opened: Opened,
     memds: Memds,
 }
 
 impl NodeCredentials {
     /// Reads the files that the configuration names.
     pub(crate) fn read(config: &NodeConfig, memds: Memds) -> Result<NodeCredentials> {
-        Ok(NodeCredentials { keys: file_keys(config)?, region_key: region_key(config)?, memds })
+        Ok(NodeCredentials {
+            keys: file_keys(config)?,
+            region_key: region_key(config)?,
+            opened: Opened::default(),
+            memds,
+        })
     }
 }
 
@@ -166,10 +174,32 @@ impl Credentials for NodeCredentials {
             return Some(secret.clone());
         }
         let credential = self.memds.credential(access_key)?;
-        if credential.revoked_ms.is_some() {
+        self.opened.secret(self.region_key.as_ref()?, &credential)
+    }
+}
+
+/// Secrets that were opened, by access key, each with the seal that it came out of. There are never more
+/// than the region has credentials.
+#[derive(Default)]
+struct Opened(RwLock<HashMap<String, (Vec<u8>, String)>>);
+
+impl Opened {
+    /// The secret of a credential that is valid.
+    fn secret(&self, key: &RegionKey, credential: &Credential) -> Option<String> {
+        let Credential { access_key, revoked_ms, sealed_secret, .. } = credential;
+        if revoked_ms.is_some() {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).remove(access_key);
             return None;
         }
-        self.region_key.as_ref()?.open(access_key, &credential.sealed_secret)
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, secret)) = known.get(access_key).filter(|(seal, _)| seal == sealed_secret) {
+            return Some(secret.clone());
+        }
+        drop(known);
+        let secret = key.open(access_key, sealed_secret)?;
+        let opened = (sealed_secret.clone(), secret.clone());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(access_key.clone(), opened);
+        Some(secret)
     }
 }
 
@@ -241,6 +271,29 @@ mod tests {
         assert!(torn.contains("dynamodb_keys"), "{torn}");
         let none = of(keys, Some(dir.path().join("none"))).expect_err("no file");
         assert!(none.contains("region_key"), "{none}");
+    }
+
+    #[test]
+    fn a_secret_is_kept_as_long_as_its_seal_is_the_same_and_it_is_not_revoked() {
+        let (key, other) = (new_region_key(), new_region_key());
+        let key = RegionKey::parse(&key).expect("a region key");
+        let other = RegionKey::parse(&other).expect("a region key");
+        let sealed = |key: &RegionKey, secret| Credential {
+            access_key: "AKID".into(),
+            name: "app".into(),
+            created_ms: 1,
+            revoked_ms: None,
+            sealed_secret: key.seal("AKID", secret).expect("random numbers"),
+        };
+        let (opened, first) = (Opened::default(), sealed(&key, "first"));
+        assert_eq!(opened.secret(&key, &first).as_deref(), Some("first"));
+        // It is not opened again: another key would not open it.
+        assert_eq!(opened.secret(&other, &first).as_deref(), Some("first"));
+        assert_eq!(opened.secret(&key, &sealed(&key, "second")).as_deref(), Some("second"));
+        assert_eq!(opened.secret(&key, &sealed(&other, "third")), None);
+        let revoked = Credential { revoked_ms: Some(2), ..sealed(&key, "second") };
+        assert_eq!(opened.secret(&key, &revoked), None);
+        assert!(opened.0.read().expect("nobody panicked").is_empty());
     }
 
     #[test]

@@ -154,7 +154,7 @@ impl NodeRuntime {
             host.clone(),
             routed.clone(),
             operations.clone(),
-            credentials,
+            credentials.clone(),
             end,
         );
         self.spawn("DynamoDB port", async move {
@@ -165,7 +165,7 @@ impl NodeRuntime {
             let end = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let serving = router.serve(memds, host, routed, operations, end);
+            let serving = router.serve(memds, host, routed, operations, credentials, end);
             Box::pin(serving).await.map_err(|error| chain(&error))
         });
         Ok(())

@@ -1,10 +1,12 @@
 //! How every command that talks to a cluster reaches it, and how it prints what it got.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tombolo_client::{Client, ClientSettings, ClientTls};
+use tombolo_client::bearer::{BearerToken, NoToken};
+use tombolo_client::{Client, ClientIdentity, ClientSettings, ClientTls};
 
 use crate::error::{Context, Failure, Result};
 use crate::output::Format;
@@ -31,6 +33,17 @@ pub struct Connection {
     /// The key of this client's certificate (PEM).
     #[arg(long, env = "TOMBOLO_TLS_KEY", value_name = "FILE", global = true)]
     pub tls_key: Option<PathBuf>,
+    /// An access key and its secret, ACCESS_KEY.SECRET_KEY, in place of a certificate; `tombolo
+    /// credentials create` makes them. On a shared machine TOMBOLO_TOKEN is safer: processes can be listed.
+    #[arg(
+        long,
+        env = "TOMBOLO_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        value_parser = token,
+        global = true
+    )]
+    pub token: Option<GivenToken>,
     /// Patience of one request, retries included, in seconds.
     #[arg(
         long,
@@ -45,11 +58,20 @@ pub struct Connection {
     pub output: Option<Format>,
 }
 
+/// A token, or none; the command line's own complaint about a value would show it.
+type GivenToken = std::result::Result<BearerToken, NoToken>;
+
+fn token(text: &str) -> std::result::Result<GivenToken, Infallible> {
+    Ok(text.parse())
+}
+
 impl Connection {
     /// Connects; at least one endpoint must answer.
     pub async fn connect(&self) -> Result<Client> {
         let mut settings = ClientSettings::new(self.endpoint.iter().cloned());
         settings.tls = self.tls()?;
+        let token = self.token.clone().transpose();
+        settings.token = token.map_err(|error| Failure::usage(format!("--token: {error}")))?;
         settings.request_timeout = Duration::from_secs(self.timeout.clamp(1, 3_600));
         Client::with_settings(settings).await.context(|| {
             format!("connecting to {} (--endpoint, TOMBOLO_ENDPOINT)", self.endpoint.join(", "))
@@ -57,24 +79,29 @@ impl Connection {
     }
 
     fn tls(&self) -> Result<Option<ClientTls>> {
-        let (Some(ca), Some(cert), Some(key)) = (&self.tls_ca, &self.tls_cert, &self.tls_key)
+        let pair = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
+        if pair.is_none() && (self.tls_cert.is_some() || self.tls_key.is_some()) {
+            return Err(Failure::usage("--tls-cert and --tls-key belong together"));
+        }
+        let Some(ca) = self.tls_ca.as_ref().filter(|_| pair.is_some() || self.token.is_some())
         else {
             if self.endpoint.iter().any(|e| e.starts_with("https://")) {
                 return Err(Failure::usage(
-                    "an https:// endpoint needs --tls-ca, --tls-cert and --tls-key; `tombolo certs client` \
-                     makes a certificate",
+                    "an https:// endpoint needs --tls-ca, and either --token (`tombolo credentials \
+                     create` makes one) or --tls-cert and --tls-key (`tombolo certs client`)",
                 ));
             }
             return Ok(None);
         };
         let read =
             |path: &PathBuf| std::fs::read(path).context(|| format!("reading {}", path.display()));
-        Ok(Some(ClientTls {
-            ca_pem: read(ca)?,
-            cert_pem: read(cert)?,
-            key_pem: read(key)?,
-            server_name: None,
-        }))
+        let identity = match pair {
+            None => None,
+            Some((cert, key)) => {
+                Some(ClientIdentity { cert_pem: read(cert)?, key_pem: read(key)? })
+            }
+        };
+        Ok(Some(ClientTls { ca_pem: read(ca)?, identity, server_name: None }))
     }
 
     /// Columns or JSON.

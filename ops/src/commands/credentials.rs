@@ -1,4 +1,4 @@
-//! `tombolo credentials`: access keys of the DynamoDB protocol.
+//! `tombolo credentials`: access keys, for the DynamoDB protocol and for gRPC.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::{http, output};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Makes, lists and revokes the access keys that requests of the DynamoDB protocol are signed with.
+/// Makes, lists and revokes the access keys that requests of the DynamoDB protocol are signed with, and that
+/// gRPC takes as tokens: `authorization: Bearer ACCESS_KEY.SECRET_KEY` (TOMBOLO_TOKEN).
 ///
 /// They lie in a region's metadata, their secrets sealed under the region key. Whoever has that key may
 /// manage them: a proof of it goes to the admin port of one node of each region.

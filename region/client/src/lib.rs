@@ -8,7 +8,8 @@
 //! tables, DynamoDB's JSON, signatures.
 //!
 //! To read in this order: `proto/`, [`convert`] (messages <-> values), [`report`] and
-//! [`report_wire`], [`conflict`] (what operators are told), [`error`], [`settings`], [`Client`], [`codec`].
+//! [`report_wire`], [`conflict`] (what operators are told), [`error`], [`settings`], [`bearer`], [`Client`],
+//! [`codec`].
 
 /// Generated from `proto/`.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub)]
@@ -19,6 +20,7 @@ pub mod v1 {
 /// The protobuf files in compiled form, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("tombolo_v1");
 
+pub mod bearer;
 mod client;
 pub mod codec;
 pub mod conflict;
@@ -28,10 +30,11 @@ pub mod report;
 pub mod report_wire;
 pub mod settings;
 
+pub use bearer::BearerToken;
 pub use client::{
     BatchWrite, Change, ChangePage, Client, Expression, KeyQuery, Page, PartitionInfo, Raw,
     ReadPage, Session, SessionOptions, ShardInfo, StatementPage, StreamInfo, Table,
     TableDefinition, UpdateOptions, WriteOptions, Written,
 };
 pub use error::ClientError;
-pub use settings::{ClientSettings, ClientTls};
+pub use settings::{ClientIdentity, ClientSettings, ClientTls};

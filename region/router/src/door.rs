@@ -22,6 +22,7 @@ use tower::{Layer, Service};
 use uuid::Uuid;
 
 use crate::authorize::Principal;
+use crate::bearer::{Bearers, Standing};
 use crate::errors;
 use crate::failure::{Failure, ITEM_BYTES_UNASKED, MOST_ITEM_BYTES};
 use crate::metrics::{self, Rejection};
@@ -137,16 +138,17 @@ pub(crate) struct DoorLayer<I> {
     items: I,
     plain: Principal,
     terms: Terms,
+    bearers: Bearers,
 }
 
 impl<I> DoorLayer<I> {
-    pub(crate) fn new(items: I, settings: &RouterSettings) -> Self {
+    pub(crate) fn new(items: I, settings: &RouterSettings, bearers: Bearers) -> Self {
         // Plain text is only ever listened to on loopback (see `server`).
         let plain = match settings.tls {
             None => Principal::Loopback,
             Some(_) => Principal::Unknown,
         };
-        Self { items, plain, terms: Terms::new(settings) }
+        Self { items, plain, terms: Terms::new(settings), bearers }
     }
 }
 
@@ -166,15 +168,22 @@ pub(crate) struct Door<I, S> {
 }
 
 impl<I, S> Door<I, S> {
-    /// Who is at the other end.
-    fn principal<T>(&self, request: &Request<T>) -> Principal {
+    /// Who is at the other end. Whoever says it with a token is taken at that word.
+    fn principal<T>(&self, request: &Request<T>) -> Result<Principal, Failure> {
+        if let Some(holder) = self.layer.bearers.principal(request.headers())? {
+            return Ok(holder);
+        }
         let tls = request.extensions().get::<TlsConnectInfo<TcpConnectInfo>>();
-        match tls.and_then(|info| info.peer_certs()) {
+        let principal = match tls.and_then(|info| info.peer_certs()) {
             Some(chain) => match chain.first() {
                 Some(certificate) => Principal::of_certificate(certificate.as_ref()),
                 None => Principal::Unknown,
             },
             None => self.layer.plain.clone(),
+        };
+        match principal {
+            Principal::Unknown => Err(errors::missing_token()),
+            known => Ok(known),
         }
     }
 }
@@ -221,34 +230,44 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let (now, id) = (Instant::now(), Uuid::now_v7());
+        let refused =
+            |failure: Failure| failure.into_status(&id.to_string(), 0).into_http::<Body>();
+        let principal = self.principal(&request);
         let Some(kind) = Kind::of_path(request.uri().path()) else {
-            return Passage {
-                inner: Inner::Others(Box::pin(self.others.call(request))),
-                visit: None,
+            // Health and reflection are for whoever is known, too.
+            let inner = match principal {
+                Ok(_) => Inner::Others(Box::pin(self.others.call(request))),
+                Err(failure) => Inner::Refused(Some(refused(failure))),
             };
+            return Passage { inner, visit: None };
         };
-        let now = Instant::now();
-        let id = Uuid::now_v7();
         let mut visit = Visit { kind, began: now, id, _slot: None };
-        match self.layer.terms.place() {
-            Ok(slot) => visit._slot = Some(slot),
+        let let_in = principal.and_then(|known| Ok((known, self.layer.terms.place()?)));
+        let principal = match let_in {
+            Ok((principal, slot)) => {
+                visit._slot = Some(slot);
+                principal
+            }
             Err(failure) => {
-                let mut response = failure.into_status(&id.to_string(), 0).into_http::<Body>();
+                let mut response = refused(failure);
                 visit.finish(&mut response);
                 return Passage { inner: Inner::Refused(Some(response)), visit: None };
             }
-        }
+        };
         let patience = request.headers().get(GRPC_TIMEOUT).and_then(timeout);
         let context = RequestContext {
             id,
-            principal: self.principal(&request),
+            principal,
             deadline: self.layer.terms.deadline(patience, now),
             most_item_bytes: most_item_bytes(request.headers()),
             token: None,
         };
         request.extensions_mut().insert(context);
         if kind == Kind::Session {
+            let standing = Standing::of(&self.layer.bearers, request.headers());
             request.extensions_mut().insert(self.layer.terms.clone());
+            request.extensions_mut().insert(standing);
         }
         let inner = match kind {
             Kind::PutItem

@@ -954,6 +954,36 @@ pub fn overloaded(why: &str) -> Failure {
 
 // ---- the rest ---------------------------------------------------------------------------------
 
+/// Nothing says who asks.
+pub fn missing_token() -> Failure {
+    unauthenticated(
+        "MissingAuthenticationTokenException",
+        "Request is missing Authentication Token: show a client certificate, or send the metadata \
+         'authorization: Bearer <access key>.<secret>'",
+    )
+}
+
+/// What should be a token is none.
+pub fn no_bearer_token() -> Failure {
+    unauthenticated(
+        "UnrecognizedClientException",
+        "The metadata 'authorization' is not one 'Bearer <access key>.<secret>'",
+    )
+}
+
+/// A token of nobody.
+pub fn invalid_token() -> Failure {
+    unauthenticated(
+        "UnrecognizedClientException",
+        "The security token included in the request is invalid: its access key is unknown or \
+         revoked, or the secret is another",
+    )
+}
+
+fn unauthenticated(reason: &'static str, message: &'static str) -> Failure {
+    Failure::new(Code::Unauthenticated, reason, message, false)
+}
+
 /// The principal may not do this.
 pub fn access_denied(principal: &Principal, operation: &str) -> Failure {
     Failure::new(

@@ -3,18 +3,20 @@
 //!
 //! Always true: a request becomes a typed operation, passes [`authorize::authorize`] once, and is
 //! carried out by code that knows no protocol; every refusal says its reason, its request id and
-//! whether a retry helps; a listener beyond loopback demands client certificates.
+//! whether a retry helps; a listener beyond loopback wants to know who asks: by a client certificate, by a token
+//! or by a signature.
 //!
 //! Deliberately absent: routing, retries while leadership moves and write tokens (`tombolo-memds`
 //! has them, `link` needs them too), verification and status of links (injected by `ops` as
 //! [`Operations`]), queues: what exceeds the bound is turned away. Fields that this version does not
 //! know are skipped by protobuf before anything here could see them.
 //!
-//! To read in this order: [`operation`], [`arn`], [`iterator`], [`authorize`], `door`, `wire`, `execute`, `region`,
+//! To read in this order: [`operation`], [`arn`], [`iterator`], [`authorize`], `bearer`, `door`, `wire`, `execute`, `region`,
 //! [`errors`], [`failure`], `incoming`, `server`, [`settings`], `metrics`.
 
 pub mod arn;
 pub mod authorize;
+mod bearer;
 mod door;
 pub mod dynamodb;
 pub mod errors;

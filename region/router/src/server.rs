@@ -1,7 +1,7 @@
 //! The listener: binds, speaks HTTP/2 with limits, hands requests to the door, stops in good order.
 //!
 //! Always true: plain text is served on loopback only; with TLS every client presents a certificate
-//! of our authority; `TCP_NODELAY` is set on every connection; connections are bounded, and those
+//! of our authority, or a token; `TCP_NODELAY` is set on every connection; connections are bounded, and those
 //! that do not get going are closed.
 
 use std::net::SocketAddr;
@@ -18,7 +18,9 @@ use tombolo_memds::{Memds, Routed};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
+use crate::bearer::Bearers;
 use crate::door::DoorLayer;
+use crate::dynamodb::Credentials;
 use crate::execute::Executor;
 use crate::figures::Figures;
 use crate::incoming::Incoming;
@@ -102,16 +104,18 @@ impl Router {
         host: Host,
         routed: Routed,
         operations: Arc<dyn Operations>,
+        credentials: Arc<dyn Credentials>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), RouterError> {
         let live = Live { memds, host, routed, figures: Figures::default() };
-        self.serve_region(live, operations, shutdown).await
+        self.serve_region(live, operations, credentials, shutdown).await
     }
 
     pub(crate) async fn serve_region<R: Region>(
         self,
         region: R,
         operations: Arc<dyn Operations>,
+        credentials: Arc<dyn Credentials>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), RouterError> {
         let Router { settings, incoming, address } = self;
@@ -154,7 +158,8 @@ impl Router {
             let config = ServerTlsConfig::new()
                 .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem))
                 .client_ca_root(Certificate::from_pem(&tls.client_ca_pem))
-                .client_auth_optional(false)
+                // Who comes without is asked for a token, at the door.
+                .client_auth_optional(true)
                 .timeout(settings.handshake_limit);
             server = server.tls_config(config).map_err(|error| RouterError::Tls(address, error))?;
         }
@@ -163,7 +168,7 @@ impl Router {
         // Two ways to an end: everything under way has finished, or the grace has passed.
         let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = server
-            .layer(DoorLayer::new(items.clone(), &settings))
+            .layer(DoorLayer::new(items.clone(), &settings, Bearers::new(credentials)))
             .add_service(items)
             .add_service(tables)
             .add_service(streams)
@@ -200,7 +205,8 @@ pub async fn serve(
     host: Host,
     routed: Routed,
     operations: Arc<dyn Operations>,
+    credentials: Arc<dyn Credentials>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RouterError> {
-    Router::bind(settings)?.serve(memds, host, routed, operations, shutdown).await
+    Router::bind(settings)?.serve(memds, host, routed, operations, credentials, shutdown).await
 }

@@ -19,7 +19,7 @@ pub struct RouterTls {
 pub struct RouterSettings {
     /// Where to listen. Anything but loopback needs `tls`.
     pub listen: SocketAddr,
-    /// Certificates. With them, every client must present one.
+    /// Certificates. With them, every client must present one, or a token.
     pub tls: Option<RouterTls>,
     /// Connections at once; the next one is closed.
     pub max_connections: usize,

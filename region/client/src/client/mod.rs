@@ -17,6 +17,7 @@ pub use session::{Session, SessionOptions};
 pub use streams::{Change, ChangePage, ShardInfo, StreamInfo};
 pub use tables::{PartitionInfo, Table, TableDefinition};
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -29,9 +30,10 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
+use crate::bearer::Line;
 use crate::codec::EncodedCodec;
 use crate::error::{ClientError, STATUS_BYTES};
-use crate::settings::{ClientSettings, ClientTls};
+use crate::settings::{ClientIdentity, ClientSettings, ClientTls};
 use crate::v1::items_client::ItemsClient;
 use crate::v1::operations_client::OperationsClient;
 use crate::v1::streams_client::StreamsClient;
@@ -65,7 +67,7 @@ struct Shared {
 /// One connection.
 #[derive(Debug)]
 struct Lane {
-    channel: Channel,
+    line: Line,
     /// Milliseconds after the client's birth until which this lane is passed over.
     resting_until_ms: AtomicU64,
 }
@@ -74,22 +76,22 @@ struct Lane {
 #[derive(Debug, Clone)]
 pub struct Raw {
     /// Items.
-    pub items: ItemsClient<Channel>,
+    pub items: ItemsClient<Line>,
     /// Tables.
-    pub tables: TablesClient<Channel>,
+    pub tables: TablesClient<Line>,
     /// Streams.
-    pub streams: StreamsClient<Channel>,
+    pub streams: StreamsClient<Line>,
     /// Operations.
-    pub operations: OperationsClient<Channel>,
+    pub operations: OperationsClient<Line>,
 }
 
 impl Raw {
-    fn new(channel: Channel, max_bytes: usize) -> Self {
+    fn new(line: Line, max_bytes: usize) -> Self {
         Self {
-            items: ItemsClient::new(channel.clone()).max_decoding_message_size(max_bytes),
-            tables: TablesClient::new(channel.clone()).max_decoding_message_size(max_bytes),
-            streams: StreamsClient::new(channel.clone()).max_decoding_message_size(max_bytes),
-            operations: OperationsClient::new(channel).max_decoding_message_size(max_bytes),
+            items: ItemsClient::new(line.clone()).max_decoding_message_size(max_bytes),
+            tables: TablesClient::new(line.clone()).max_decoding_message_size(max_bytes),
+            streams: StreamsClient::new(line.clone()).max_decoding_message_size(max_bytes),
+            operations: OperationsClient::new(line).max_decoding_message_size(max_bytes),
         }
     }
 }
@@ -155,7 +157,7 @@ impl Client {
                     (_, _) => endpoint.connect_lazy(),
                 };
                 lanes.push(Lane {
-                    channel,
+                    line: Line::new(channel, settings.token.clone()),
                     resting_until_ms: AtomicU64::new(if rests {
                         REST.as_millis() as u64
                     } else {
@@ -180,7 +182,7 @@ impl Client {
 
     /// The generated clients on the next connection: no retries, no decoding of errors.
     pub fn raw(&self) -> Raw {
-        Raw::new(self.lane().channel.clone(), self.0.max_message_bytes)
+        Raw::new(self.lane().line.clone(), self.0.max_message_bytes)
     }
 
     /// The next lane that is not resting; any when all are.
@@ -249,7 +251,7 @@ impl Client {
         request.set_timeout(patience);
         request.metadata_mut().insert(STATUS_BYTES, MetadataValue::from_static(ITEM_BYTES));
         let mut grpc =
-            Grpc::new(lane.channel.clone()).max_decoding_message_size(self.0.max_message_bytes);
+            Grpc::new(lane.line.clone()).max_decoding_message_size(self.0.max_message_bytes);
         // A channel that cannot be made ready has no connection: nothing was sent.
         grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
         let codec = EncodedCodec::<A>::default();
@@ -283,18 +285,30 @@ fn endpoint(text: &str, settings: &ClientSettings) -> Result<Endpoint, ClientErr
     if full.starts_with("https://") {
         let Some(tls) = &settings.tls else {
             return Err(ClientError::invalid(format!(
-                "The endpoint {text:?} speaks TLS: give a CA, a client certificate and its key."
+                "The endpoint {text:?} speaks TLS: give a CA, and a client certificate or a token."
             )));
         };
-        let mut config = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(&tls.ca_pem))
-            .identity(Identity::from_pem(&tls.cert_pem, &tls.key_pem));
+        let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.ca_pem));
+        if let Some(ClientIdentity { cert_pem, key_pem }) = &tls.identity {
+            config = config.identity(Identity::from_pem(cert_pem, key_pem));
+        }
         if let Some(name) = &tls.server_name {
             config = config.domain_name(name);
         }
         endpoint = endpoint.tls_config(config).map_err(|error| bad(&error))?;
+    } else if settings.token.is_some() && !is_loopback(endpoint.uri().host()) {
+        return Err(ClientError::invalid(format!(
+            "The endpoint {text:?} does not speak TLS: a token is not sent to it in plain text."
+        )));
     }
     Ok(endpoint)
+}
+
+/// Whether what is sent to this host stays on this machine.
+fn is_loopback(host: Option<&str>) -> bool {
+    let Some(host) = host else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse();
+    host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// An error and its causes.
@@ -306,4 +320,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leaves_this_machine_over_tls_only() {
+        let mut settings = ClientSettings::new(["unused"]);
+        settings.token = "AKID.secret".parse().ok();
+        for near in ["http://127.0.0.1:1", "localhost:1", "http://[::1]:1", "127.8.8.8:1"] {
+            assert!(endpoint(near, &settings).is_ok(), "{near}");
+        }
+        for far in ["http://10.0.0.1:1", "example.com:1", "http://localhost.example.com:1"] {
+            let refused = endpoint(far, &settings).unwrap_err();
+            assert!(refused.message.contains("plain text"), "{far}: {refused}");
+        }
+        settings.token = None;
+        assert!(endpoint("http://10.0.0.1:1", &settings).is_ok());
+    }
 }

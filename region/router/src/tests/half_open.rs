@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tombolo_client::{Client, ClientTls};
+use tombolo_client::{Client, ClientIdentity, ClientTls};
 
 use super::Served;
 use super::services::signed;
@@ -100,8 +100,7 @@ async fn handshakes_that_never_end_are_cut_off() {
     let (cert, key) = signed(&issuer, &["app"], "app");
     let tls = ClientTls {
         ca_pem: ca.into(),
-        cert_pem: cert.into(),
-        key_pem: key.into(),
+        identity: Some(ClientIdentity { cert_pem: cert.into(), key_pem: key.into() }),
         server_name: Some("localhost".into()),
     };
     let client = Client::with_tls(std::slice::from_ref(&served.endpoint), tls).await.unwrap();

@@ -44,6 +44,11 @@ pub(super) fn key(pk: &str, sk: i64) -> Item {
 
 pub(super) async fn with_table(served: &Served) -> Client {
     let client = served.client().await;
+    make_table(&client).await;
+    client
+}
+
+pub(super) async fn make_table(client: &Client) {
     let definition = TableDefinition {
         view: Some(StreamView::NewAndOldImages),
         ..TableDefinition::new("music", schema())
@@ -51,7 +56,6 @@ pub(super) async fn with_table(served: &Served) -> Client {
     let table = client.create_table(definition).await.unwrap();
     assert_eq!(table.status, "CREATING");
     client.wait_active("music", std::time::Duration::from_secs(5)).await.unwrap();
-    client
 }
 
 #[tokio::test]

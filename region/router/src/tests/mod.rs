@@ -10,8 +10,10 @@ mod limits;
 mod operations;
 mod services;
 mod session;
+mod tokens;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -23,6 +25,7 @@ use tombolo_client::report::{StatusReport, VerifyEvent, VerifySummary};
 use tombolo_item::{NodeId, RowKey};
 use tombolo_memds::TableInfo;
 
+use crate::dynamodb::Credentials;
 use crate::server::Router;
 use crate::settings::RouterSettings;
 use crate::{Operations, OperationsError};
@@ -59,10 +62,31 @@ impl Operations for Content {
     }
 }
 
+/// Access keys and their secrets.
+#[derive(Clone, Default)]
+struct Keys(Arc<Mutex<BTreeMap<&'static str, &'static str>>>);
+
+impl Keys {
+    fn give(&self, access_key: &'static str, secret: &'static str) {
+        self.0.lock().unwrap().insert(access_key, secret);
+    }
+
+    fn revoke(&self, access_key: &str) {
+        self.0.lock().unwrap().remove(access_key);
+    }
+}
+
+impl Credentials for Keys {
+    fn secret(&self, access_key: &str) -> Option<String> {
+        self.0.lock().unwrap().get(access_key).map(|secret| (*secret).to_owned())
+    }
+}
+
 /// A served region in memory.
 struct Served {
     region: Fake,
     endpoint: String,
+    keys: Keys,
     stop: Option<oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -77,11 +101,13 @@ impl Served {
         let endpoint = format!("{scheme}://{}", router.local_addr());
         let region = Fake::default();
         let (stop, stopped) = oneshot::channel::<()>();
-        let served = router.serve_region(region.clone(), Arc::new(Content), async {
+        let keys = Keys::default();
+        let (content, credentials) = (Arc::new(Content), Arc::new(keys.clone()));
+        let served = router.serve_region(region.clone(), content, credentials, async {
             let _ = stopped.await;
         });
         let task = tokio::spawn(async move { served.await.expect("the server ends well") });
-        Served { region, endpoint, stop: Some(stop), task }
+        Served { region, endpoint, keys, stop: Some(stop), task }
     }
 
     fn plain() -> Served {

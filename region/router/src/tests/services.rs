@@ -3,7 +3,7 @@
 use futures::StreamExt;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tombolo_client::report::VerifyEvent;
-use tombolo_client::{Client, ClientTls, TableDefinition};
+use tombolo_client::{Client, ClientIdentity, ClientTls, TableDefinition};
 use tombolo_item::{GroupId, Shard};
 use tombolo_memds::TableStatus;
 use tonic::transport::Endpoint;
@@ -173,8 +173,7 @@ async fn with_certificates_clients_may_and_nodes_and_strangers_may_not() {
     let endpoints = [served.endpoint.clone()];
     let tls = |(cert, key): (String, String)| ClientTls {
         ca_pem: ca.clone().into(),
-        cert_pem: cert.into(),
-        key_pem: key.into(),
+        identity: Some(ClientIdentity { cert_pem: cert.into(), key_pem: key.into() }),
         server_name: Some("localhost".into()),
     };
     let client = Client::with_tls(&endpoints, tls(signed(&issuer, &["app"], "app"))).await.unwrap();

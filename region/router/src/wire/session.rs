@@ -5,7 +5,7 @@
 //! the client does not read, nothing more is read, begun or kept. An operation passes the same gate
 //! as a single call, has a deadline and a place of its own, and is answered exactly once on this
 //! stream; a write goes to its partition under the client's token, so that it can be sent again on
-//! another stream.
+//! another stream. A token that the stream was opened with is looked at again with every frame.
 //!
 //! Deliberately absent: memory of a session between its streams. What makes a write happen once is
 //! the token in the partition's log.
@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use super::{Services, items};
 use crate::authorize::{Authorized, authorize};
+use crate::bearer::Standing;
 use crate::door::{RequestContext, Slot, Terms};
 use crate::errors;
 use crate::failure::Failure;
@@ -68,6 +69,9 @@ pub(crate) struct Session<R> {
     inbound: Option<Streaming<v1::SessionRequest>>,
     context: RequestContext,
     terms: Terms,
+    standing: Standing,
+    /// Why operations of the present frame are refused, if they are.
+    refused: Option<Failure>,
     /// Who sends; nothing before the first frame.
     session: Option<Uuid>,
     lowest_unfinished: u64,
@@ -95,10 +99,14 @@ impl<R: Region> Session<R> {
     ) -> Result<Self, Status> {
         let context = RequestContext::of(&request);
         let terms = request.extensions().get::<Terms>().cloned();
+        let standing = request.extensions().get::<Standing>().cloned();
         let admitted = authorize(&context.principal, Operation::Session).and_then(|_| {
-            terms.ok_or_else(|| errors::internal("open the session", "it came past the door"))
+            terms
+                .zip(standing)
+                .ok_or_else(|| errors::internal("open the session", "it came past the door"))
         });
-        let terms = admitted.map_err(|failure| failure.into_status(&context.id.to_string(), 0))?;
+        let (terms, standing) =
+            admitted.map_err(|failure| failure.into_status(&context.id.to_string(), 0))?;
         let mut stopping = services.stopping.clone();
         let stopping = Box::pin(async move {
             // An error means that the server is gone altogether.
@@ -109,6 +117,8 @@ impl<R: Region> Session<R> {
             inbound: Some(request.into_inner()),
             context,
             terms,
+            standing,
+            refused: None,
             session: None,
             lowest_unfinished: 0,
             queue: Vec::new().into_iter(),
@@ -140,6 +150,8 @@ impl<R: Region> Session<R> {
             let most = FRAME_OPERATIONS as u64;
             return Err(errors::too_large(frame.operations.len(), "operations", most));
         }
+        // What is under way when a token is revoked still ends, and is answered.
+        self.refused = self.standing.holds().err();
         self.lowest_unfinished = self.lowest_unfinished.max(frame.lowest_unfinished);
         self.queue = frame.operations.into_iter();
         Ok(())
@@ -196,6 +208,9 @@ impl<R: Region> Session<R> {
             Asked::Query(_) => (Kind::Query, PAGE_WEIGHT),
         };
         let refuse = |failure| (Some(kind), failure);
+        if let Some(failure) = &self.refused {
+            return Err(refuse(failure.clone()));
+        }
         let token = match kind {
             Kind::GetItem | Kind::Query => None,
             _ => Some(self.token(number, issued_ms).map_err(refuse)?),

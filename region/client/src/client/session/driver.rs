@@ -165,7 +165,7 @@ impl Shared {
         let outgoing = Outgoing { shared: self.clone(), generation, begun: false };
         let opened = async {
             let most = client.max_message_bytes();
-            let mut grpc = Grpc::new(lane.channel.clone()).max_decoding_message_size(most);
+            let mut grpc = Grpc::new(lane.line.clone()).max_decoding_message_size(most);
             grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             let codec = EncodedCodec::<v1::SessionResponse>::default();
             let path = PathAndQuery::from_static("/tombolo.v1.Items/Session");
