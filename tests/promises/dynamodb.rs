@@ -59,6 +59,7 @@ files! {
     describe_limits
     describe_table
     get_item
+    grpc_tokens
     hostile_bodies
     legacy_parameters
     list_tables
