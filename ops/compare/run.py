@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Measures Tombolo beside etcd and PostgreSQL, on the same machine, in the same run.
 
-One region of Tombolo (three zones, security and streams on), three etcd members (Debian's etcd-server),
-and PostgreSQL with two quorum-synchronous standbys (Debian's postgresql) run one after the other, each
-driven by 64 closed-loop callers with 1 KiB values; then the floors: a bare gRPC echo of the same payload and
-a bare fdatasync loop. Everything lives in one temporary folder and listens on loopback only.
+One region of Tombolo (three zones, security and streams on; unary gRPC, the DynamoDB protocol and gRPC
+sessions), three etcd members (Debian's etcd-server), and PostgreSQL with two quorum-synchronous standbys
+(Debian's postgresql) run one after the other, each driven by 64 closed-loop callers with 1 KiB values; then the
+floors: bare echoes of the same payload for each protocol, and a bare fdatasync loop. Everything lives in one
+temporary folder and listens on loopback only.
 
     python3 ops/compare/run.py [--seconds 10] [--rounds 5] [--tombolo target/release/tombolo]
 
@@ -95,18 +96,28 @@ def tombolo(program, folder, seconds):
         cluster = folder / "tombolo" / "cluster.json"
         wait_for("tombolo dev", cluster.exists)
         nodes = json.loads(cluster.read_text())["regions"][0]["nodes"]
-        at = ["--endpoint", ",".join(node["grpc"] for node in nodes)]
-        duration = ["--duration", str(seconds)]
-        write = bench(program, *at, *duration, "--workload", "write", "--floors")
-        read = bench(program, *at, *duration, "--workload", "c", "--floors")
-        half = str(int(write["per_second"] / 2))
-        paced = bench(program, *at, *duration, "--workload", "write", "--rate", half)
-        yield "tombolo writes", figures(write["writes"])
-        yield "tombolo writes at half the peak", figures(paced["writes"])
-        yield "tombolo strong reads", figures(read["reads"])
-        yield "floor: gRPC echo of a put", figures(write["floors"]["echo"])
-        yield "floor: gRPC echo of a get", figures(read["floors"]["echo"])
-        yield "floor: fdatasync of one item", figures(write["floors"]["fdatasync"])
+        at = ["--endpoint", ",".join(node["grpc"] for node in nodes), "--cluster", str(cluster)]
+        at += ["--duration", str(seconds)]
+        floors = {}
+        for protocol in ("grpc", "dynamodb", "session"):
+            by = [*at, "--protocol", protocol]
+            with_floors = ["--floors"] if protocol == "grpc" else []
+            write = bench(program, *by, "--workload", "write", *with_floors)
+            read = bench(program, *by, "--workload", "c", *with_floors)
+            eventual = bench(program, *by, "--workload", "c", "--eventual")
+            half = str(int(write["per_second"] / 2))
+            paced = bench(program, *by, "--workload", "write", "--rate", half)
+            yield f"tombolo {protocol} writes", figures(write["writes"])
+            yield f"tombolo {protocol} writes at half the peak", figures(paced["writes"])
+            yield f"tombolo {protocol} strong reads", figures(read["reads"])
+            yield f"tombolo {protocol} eventual reads", figures(eventual["reads"])
+            if with_floors:
+                floors = {"put": write["floors"], "get": read["floors"]}
+        for what, floor in floors.items():
+            yield f"floor: gRPC echo of a {what}", figures(floor["echo"])
+            yield f"floor: session echo of a {what}", figures(floor["session_echo"])
+            yield f"floor: axum JSON echo of a {what}", figures(floor["http_echo"])
+        yield "floor: fdatasync of one item", figures(floors["put"]["fdatasync"])
 
 
 def etcd(program, folder, seconds):
