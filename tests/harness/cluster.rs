@@ -2,8 +2,6 @@
 //! workspace builds.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -39,22 +37,12 @@ pub struct Cluster {
     dir: TempDir,
 }
 
-/// The program, built once per test binary with the profile of the test itself.
-pub fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let test = std::env::current_exe().expect("a test knows its own path");
-        // target/<profile>/deps/<test>
-        let profile = test.ancestors().nth(2).expect("tests lie below target/<profile>/deps");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "tombolo", "--bin", "tombolo"]);
-        if profile.file_name().is_some_and(|name| name == "release") {
-            build.arg("--release");
-        }
-        build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-        assert!(build.status().expect("cargo runs").success(), "the program does not build");
-        profile.join("tombolo")
-    })
+/// The program, which cargo builds beside the tests of this package.
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own path");
+    // target/<profile>/deps/<test>
+    let profile = test.ancestors().nth(2).expect("tests lie below target/<profile>/deps");
+    profile.join("tombolo-under-test")
 }
 
 /// The schema the tests use: partition key `pk`, text.

@@ -31,7 +31,7 @@ fn shared() -> &'static Shared {
 fn ask(file: &str) {
     let cluster = shared().cluster.dir().join("cluster.json");
     let file = format!("dynamodb/{file}.py");
-    run_pytest(&file, &[("TOMBOLO_CLUSTER", cluster.as_path()), ("TOMBOLO_PROGRAM", program())]);
+    run_pytest(&file, &[("TOMBOLO_CLUSTER", cluster.as_path()), ("TOMBOLO_PROGRAM", &program())]);
 }
 
 /// One test per file, and the list of them.
