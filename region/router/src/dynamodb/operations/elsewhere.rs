@@ -104,7 +104,7 @@ pub(super) fn served(operation: &str) -> Served {
 /// Whether a parameter of a served operation is: those that are not named here are.
 #[cfg(test)]
 pub(super) fn parameter(operation: &str, name: &str) -> Served {
-    const GLOBAL_INDEXES: &str = "checked, kept and described; not served by this version";
+    const GLOBAL_INDEXES: &str = "checked, then refused by name";
     match (operation, name) {
         ("CreateTable", "VectorIndexes") | ("UpdateTable", "VectorIndexUpdates") => {
             Served::Never(VECTORS)
@@ -125,8 +125,15 @@ pub(super) fn parameter(operation: &str, name: &str) -> Served {
         }
         ("CreateTable", "GlobalSecondaryIndexes")
         | ("UpdateTable", "GlobalSecondaryIndexUpdates") => Served::Later(GLOBAL_INDEXES),
-        ("UpdateTable", "ReplicaUpdates") => {
-            Served::Later("a table's regions are named when it is created, through gRPC")
+        ("UpdateTable", "ReplicaUpdates") => Served::Later(
+            "Create and Delete are served; a region joins only a table that nobody has written \
+                 to, and settings of a replica are refused",
+        ),
+        ("CreateTable" | "UpdateTable", "SSESpecification") => {
+            Served::Later("`Enabled` = true is refused: nothing is encrypted at rest yet")
+        }
+        ("CreateTable" | "UpdateTable", "OnDemandThroughput") => {
+            Served::Later("checked, then refused: nothing would hold the caps yet")
         }
         ("UpdateTimeToLive", "TimeToLiveSpecification") => {
             Served::Later("checked; items do not end by themselves in this version")
