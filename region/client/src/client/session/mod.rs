@@ -161,7 +161,8 @@ impl Session {
 
     /// Changes an item, with a condition or an answer that says more. Both expressions share names and
     /// values. An update that was answered only after its stream was lost says what it has become
-    /// ([`Written::stamp`]) but shows no images.
+    /// ([`Written::stamp`]), shows the new image only while nobody has changed the item again, and
+    /// never the old one.
     pub async fn update_item_with(
         &self,
         table: &str,
